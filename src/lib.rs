@@ -1,0 +1,19 @@
+//! Holdfast: the server for selling things that run out.
+//!
+//! A map, in the order in which a purchase travels:
+//!
+//! * [`http`] takes the request, checks it once, and turns every answer into JSON;
+//! * [`saga`] drives the purchase through its four steps, in batches, and back when one fails;
+//! * [`domain`] says what a purchase, an order and a saga are, as plain data;
+//! * [`ports`] says what the shop needs from outside, and [`adapters`] are what it gets;
+//! * [`catalog`] is the read path, [`worker`] what runs in the background;
+//! * [`app`] wires all of it together from a [`config`];
+//! * [`audit`] proves afterwards that nothing was lost, sold twice or charged wrongly;
+//! * [`cli`] holds one command a file.
+
+#![forbid(unsafe_code)]
+
+pub mod adapters;
+pub mod domain;
+pub mod ports;
+pub mod saga;

@@ -1,0 +1,5 @@
+//! The outside of the shop: one folder for each kind of thing that a port is implemented with.
+
+pub mod gateway;
+pub mod memory;
+pub mod sqlite;

@@ -1,0 +1,126 @@
+//! A store file: how it is opened, configured and migrated.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// A kind of store file and its migrations.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreFile {
+    /// What it is called in messages.
+    pub name: &'static str,
+    /// Marks the file as ours (`PRAGMA application_id`).
+    pub application_id: i32,
+    /// SQL in the order it is applied; the file's `user_version` counts what was.
+    pub migrations: &'static [&'static str],
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{} is not a {name} of this program; nothing was changed", path.display())]
+    NotAStore { name: &'static str, path: PathBuf },
+    #[error(
+        "{} was written by a newer version (schema {found}, this one knows {known}); nothing was changed",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{} cannot be written: {reason}", path.display())]
+    NotWritable { path: PathBuf, reason: String },
+    #[error("{}: {source}", path.display())]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+}
+
+impl StoreFile {
+    /// Opens the file for its one writer, creating and migrating it as needed.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a file that is not ours or is newer stays untouched.
+    pub fn open(&self, path: &Path) -> Result<Connection, OpenError> {
+        let connection = Connection::open(path).and_then(|connection| {
+            configure(&connection)?;
+            Ok(connection)
+        });
+        let mut connection = connection.map_err(|source| self.explain(path, source))?;
+        self.migrate(path, &mut connection)?;
+        Ok(connection)
+    }
+
+    /// Opens the file for reading beside its writer.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.pragma_update(None, "cache_size", -8_192)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+
+    fn migrate(&self, path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+        let number = |name| -> rusqlite::Result<i64> {
+            connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+        };
+        let explain = |source| self.explain(path, source);
+        let found = number("user_version").map_err(explain)?;
+        let application = number("application_id").map_err(explain)?;
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(explain)?;
+        let known = i64::try_from(self.migrations.len()).expect("few migrations");
+        if tables > 0 && application != i64::from(self.application_id) {
+            return Err(OpenError::NotAStore { name: self.name, path: path.to_owned() });
+        }
+        if found > known {
+            return Err(OpenError::Newer { path: path.to_owned(), found, known });
+        }
+        // Writes in any case, so that a full or read-only disk is noticed now and not by a buyer.
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(explain)?;
+        for migration in &self.migrations[usize::try_from(found).unwrap_or_default()..] {
+            transaction.execute_batch(migration).map_err(explain)?;
+        }
+        transaction.pragma_update(None, "application_id", self.application_id).map_err(explain)?;
+        transaction.pragma_update(None, "user_version", known).map_err(explain)?;
+        transaction.commit().map_err(explain)
+    }
+
+    fn explain(&self, path: &Path, source: rusqlite::Error) -> OpenError {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                OpenError::NotAStore { name: self.name, path }
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                OpenError::NotWritable { path, reason: "the file or its disk is read-only".into() }
+            }
+            Some(ErrorCode::DiskFull) => OpenError::NotWritable { path, reason: "the disk is full".into() },
+            Some(ErrorCode::CannotOpen) => {
+                OpenError::NotWritable { path, reason: "the file cannot be opened or created".into() }
+            }
+            Some(ErrorCode::SystemIoFailure) => {
+                OpenError::NotWritable { path, reason: format!("the disk answers with an error ({source})") }
+            }
+            _ => OpenError::Sqlite { path, source },
+        }
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // Larger pages mean fewer of them in the log for rows written side by side; only a new file
+    // takes the setting.
+    connection.pragma_update(None, "page_size", 8_192)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit is on the disk when it returns, also after a power cut.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // Small checkpoints keep the slowest commits short.
+    connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}

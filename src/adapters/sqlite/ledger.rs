@@ -1,0 +1,280 @@
+//! [`Ledger`] over one SQLite file: writes through the group commit, reads beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+
+use crate::domain::{
+    Digest, Driver, Event, InstanceId, NewProduct, Order, OrderId, Product, ProductChange, ProductId, Reason,
+    StepName, StockLevel, Timestamp, UserId,
+};
+use crate::ports::Unavailable;
+use crate::ports::ledger::{
+    Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Confirmation, CreateOrderError,
+    KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role, SagaError, SagaRef,
+    StockLogSum, Undoing,
+};
+
+use super::file::{OpenError, StoreFile};
+use super::key_filter::{KeyFilter, REMEMBERED};
+use super::readers::Readers;
+use super::rows::{blob, digest, order_head, select_orders, with_lines};
+use super::writer::{WriteError, Writer};
+use super::{
+    accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, undo_orders,
+};
+
+const FILE: StoreFile = StoreFile {
+    name: "ledger",
+    application_id: 0x48_4f_4c_44, // "HOLD"
+    migrations: &[include_str!("../../../migrations/sqlite/0001_shop.sql")],
+};
+
+/// The ledger of the embedded profile.
+pub struct SqliteLedger {
+    writer: Writer,
+    readers: Readers,
+    keys: Arc<KeyFilter>,
+}
+
+impl From<WriteError> for Unavailable {
+    fn from(error: WriteError) -> Self {
+        Self(format!("the ledger: {error}"))
+    }
+}
+
+impl SqliteLedger {
+    /// Opens or creates the ledger and remembers the keys of the last 24 hours.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
+        let connection = FILE.open(path)?;
+        let keys = Arc::new(KeyFilter::new(now));
+        prepare(&connection, &keys, now)
+            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        let writer = Writer::start("ledger", connection);
+        Ok(Self { writer, readers: Readers::new(path.to_owned()), keys })
+    }
+
+    /// The connections that read beside the writer.
+    pub fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    /// Runs `work` on a batch and answers each of its items; a failed commit answers all of them.
+    async fn write_batch<B, T, E, F>(&self, batch: Vec<B>, work: F) -> Vec<Result<T, E>>
+    where
+        B: Send + 'static,
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+        F: FnOnce(&Connection, &[B]) -> rusqlite::Result<Vec<Result<T, E>>> + Send + 'static,
+    {
+        let count = batch.len();
+        match self.writer.write(move |connection| work(connection, &batch)).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let why = Unavailable::from(error);
+                (0..count).map(|_| Err(E::from(why.clone()))).collect()
+            }
+        }
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        Ok(self.writer.write(work).await?)
+    }
+}
+
+/// What a start does: remember the keys of the last day, forget old tombstones.
+fn prepare(connection: &Connection, keys: &KeyFilter, now: Timestamp) -> rusqlite::Result<()> {
+    let since = blob(OrderId::earliest_at(now.minus(REMEMBERED)));
+    let mut statement = connection.prepare("SELECT key_digest FROM orders WHERE id >= ?")?;
+    let mut rows = statement.query([since])?;
+    while let Some(row) = rows.next()? {
+        keys.insert(digest(row, 0)?, now);
+    }
+    // A create that is a day late comes from no attempt of ours.
+    connection.execute("DELETE FROM saga_states WHERE tombstone = 1 AND saga_id < ?", [since])?;
+    Ok(())
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn find_purchase(
+        &self,
+        user: UserId,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<KnownPurchase>, Unavailable> {
+        if !self.keys.may_contain(key) {
+            return Ok(None);
+        }
+        let found =
+            self.readers.read(move |connection| create_orders::find_by_key(connection, user, key, since)).await?;
+        Ok(found.map(|(order, body)| KnownPurchase { order, body }))
+    }
+
+    async fn create_orders(&self, batch: Vec<NewOrder>) -> Vec<Result<Arc<Order>, CreateOrderError>> {
+        let keys = Arc::clone(&self.keys);
+        self.write_batch(batch, move |connection, batch| create_orders::create_orders(connection, &keys, batch))
+            .await
+    }
+
+    async fn confirm_orders(&self, batch: Vec<Confirmation>) -> Vec<Result<Arc<Order>, SagaError>> {
+        self.write_batch(batch, confirm_orders::confirm_orders).await
+    }
+
+    async fn mark_undoing(&self, batch: Vec<(SagaRef, Reason)>) -> Vec<Result<(), SagaError>> {
+        self.write_batch(batch, undo_orders::mark_undoing).await
+    }
+
+    async fn fail_orders(&self, batch: Vec<Undoing>) -> Vec<Result<Option<Arc<Order>>, SagaError>> {
+        self.write_batch(batch, undo_orders::fail_orders).await
+    }
+
+    async fn restock_orders(&self, batch: Vec<Undoing>) -> Vec<Result<Restocked, SagaError>> {
+        self.write_batch(batch, undo_orders::restock_orders).await
+    }
+
+    async fn bury_saga(&self, saga: SagaRef, reason: Reason) -> Result<bool, Unavailable> {
+        self.write(move |connection| undo_orders::bury(connection, &saga, reason)).await
+    }
+
+    async fn request_cancel(
+        &self,
+        order: OrderId,
+        user: UserId,
+        driver: Driver,
+        at: Timestamp,
+    ) -> Result<CancelRequest, Unavailable> {
+        self.write(move |connection| cancel_order::request_cancel(connection, order, user, driver, at)).await
+    }
+
+    async fn park_saga(&self, saga: SagaRef, step: StepName, undoing: Option<Reason>) -> Result<(), SagaError> {
+        self.write(move |connection| sagas::park(connection, &saga, step, undoing)).await?
+    }
+
+    async fn claim_sagas(&self, instance: InstanceId, at: Timestamp) -> Result<Vec<OpenSaga>, Unavailable> {
+        self.write(move |connection| sagas::claim(connection, instance, at)).await
+    }
+
+    async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable> {
+        self.readers.read(move |connection| sagas::open(connection, limit)).await
+    }
+
+    async fn resume_saga(
+        &self,
+        saga: OrderId,
+        instance: InstanceId,
+        at: Timestamp,
+    ) -> Result<Option<OpenSaga>, Unavailable> {
+        self.write(move |connection| sagas::resume(connection, saga, instance, at)).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<Arc<Order>>, Unavailable> {
+        self.readers.read(move |connection| super::rows::find_order(connection, id)).await
+    }
+
+    async fn orders_of(
+        &self,
+        user: UserId,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Order>>, Unavailable> {
+        let before = before.map_or([0xff; 16], blob);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = move |connection: &Connection| {
+            let sql = select_orders("WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let heads = statement.query_map(params![user.0, before, limit], order_head)?;
+            heads.map(|head| with_lines(connection, head?)).collect()
+        };
+        self.readers.read(query).await
+    }
+
+    async fn orders_after(
+        &self,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Order>>, Unavailable> {
+        let after = after.map_or([0; 16], blob);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(&select_orders("WHERE id > ? ORDER BY id LIMIT ?"))?;
+            let heads = statement.query_map(params![after, limit], order_head)?;
+            heads.map(|head| with_lines(connection, head?)).collect()
+        };
+        self.readers.read(query).await
+    }
+
+    async fn events_of(&self, id: OrderId) -> Result<Vec<Event>, Unavailable> {
+        self.readers.read(move |connection| outbox::of_saga(connection, id)).await
+    }
+
+    async fn product(&self, id: ProductId) -> Result<Option<Product>, Unavailable> {
+        self.readers.read(move |connection| products::find(connection, id)).await
+    }
+
+    async fn products(&self, query: &ProductQuery) -> Result<Vec<Product>, Unavailable> {
+        let query = query.clone();
+        self.readers.read(move |connection| products::list(connection, &query)).await
+    }
+
+    async fn stock_levels(&self) -> Result<Vec<StockLevel>, Unavailable> {
+        self.readers.read(products::stock_levels).await
+    }
+
+    async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable> {
+        self.readers.read(products::stock_log_sums).await
+    }
+
+    async fn create_products(
+        &self,
+        batch: Vec<NewProduct>,
+        at: Timestamp,
+    ) -> Result<Vec<Product>, ProductError> {
+        self.write(move |connection| products::create(connection, &batch, at)).await?
+    }
+
+    async fn change_product(
+        &self,
+        id: ProductId,
+        change: ProductChange,
+        at: Timestamp,
+    ) -> Result<Product, ProductError> {
+        self.write(move |connection| products::change(connection, id, &change, at)).await?
+    }
+
+    async fn adjust_stock(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError> {
+        self.write(move |connection| products::adjust(connection, &adjustment)).await?
+    }
+
+    async fn create_account(
+        &self,
+        email: String,
+        password_hash: String,
+        role: Role,
+        at: Timestamp,
+    ) -> Result<UserId, AccountError> {
+        self.write(move |connection| accounts::create(connection, &email, &password_hash, role, at)).await?
+    }
+
+    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, Unavailable> {
+        let email = email.to_owned();
+        self.readers.read(move |connection| accounts::by_email(connection, &email)).await
+    }
+
+    async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable> {
+        self.readers.read(move |connection| accounts::any_with(connection, role)).await
+    }
+
+    async fn ping(&self) -> Result<(), Unavailable> {
+        self.write(|_| Ok(())).await
+    }
+}

@@ -1,0 +1,23 @@
+//! SQLite: the ledger and the event log of the embedded profile, and the group commit that the
+//! simulated gateway's own file uses too.
+
+mod accounts;
+mod cancel_order;
+mod confirm_orders;
+mod create_orders;
+mod file;
+mod key_filter;
+mod ledger;
+mod outbox;
+mod products;
+mod readers;
+mod rows;
+mod sagas;
+mod undo_orders;
+mod writer;
+
+pub use file::{OpenError, StoreFile};
+pub use ledger::SqliteLedger;
+pub use outbox::OutboxLog;
+pub use readers::Readers;
+pub use writer::{WriteError, Writer};

@@ -1,0 +1,150 @@
+//! Rows of sagas that are not finished: finding, finishing, parking, claiming and resuming them.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::domain::{
+    Basket, Digest, Driver, InstanceId, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
+};
+use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
+
+use super::rows::{blob, digest, driver, find_order, optional_word, order_id, word};
+
+/// A row of `saga_states`.
+pub struct SagaRow {
+    pub id: OrderId,
+    pub step: StepName,
+    pub undoing: Option<Reason>,
+    pub stuck: bool,
+    pub tombstone: bool,
+    pub payment_token: Option<PaymentToken>,
+    pub driver: Driver,
+    pub updated_at: Timestamp,
+}
+
+const COLUMNS: &str =
+    "saga_id, current_step, undoing, stuck, tombstone, state_data, owner, epoch, updated_at";
+
+fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
+    Ok(SagaRow {
+        id: order_id(row, 0)?,
+        step: word(row, 1)?,
+        undoing: optional_word(row, 2)?,
+        stuck: row.get(3)?,
+        tombstone: row.get(4)?,
+        payment_token: row.get::<_, Option<String>>(5)?.map(|token| PaymentToken(token.into())),
+        driver: driver(row, 6)?,
+        updated_at: Timestamp(row.get(8)?),
+    })
+}
+
+/// The row of a saga, unless it is finished.
+pub fn find(connection: &Connection, id: OrderId) -> rusqlite::Result<Option<SagaRow>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM saga_states WHERE saga_id = ?"))?
+        .query_row([blob(id)], saga_row)
+        .optional()
+}
+
+/// Deletes the row if it is the driver's; whether it was.
+pub fn finish(connection: &Connection, saga: &SagaRef) -> rusqlite::Result<bool> {
+    let finished = connection
+        .prepare_cached("DELETE FROM saga_states WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0")?
+        .execute(params![blob(saga.id), saga.driver.instance.0.into_bytes(), saga.driver.epoch])?;
+    Ok(finished == 1)
+}
+
+/// Marks a saga as stuck.
+pub fn park(
+    connection: &Connection,
+    saga: &SagaRef,
+    step: StepName,
+    undoing: Option<Reason>,
+) -> rusqlite::Result<Result<(), SagaError>> {
+    let parked = connection.execute(
+        "UPDATE saga_states SET stuck = 1, current_step = ?, undoing = coalesce(undoing, ?), updated_at = ? \
+         WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0",
+        params![
+            step.as_str(),
+            undoing.map(Reason::as_str),
+            saga.at.0,
+            blob(saga.id),
+            saga.driver.instance.0.into_bytes(),
+            saga.driver.epoch
+        ],
+    )?;
+    if parked == 1 {
+        return Ok(Ok(()));
+    }
+    Ok(Err(match find(connection, saga.id)? {
+        Some(row) if !row.tombstone => SagaError::Superseded,
+        _ => SagaError::WrongState,
+    }))
+}
+
+/// Makes `instance` the owner of every unfinished saga that is not its own, and lists them.
+pub fn claim(connection: &Connection, instance: InstanceId, at: Timestamp) -> rusqlite::Result<Vec<OpenSaga>> {
+    let owner = instance.0.into_bytes();
+    let mut statement = connection.prepare(
+        "UPDATE saga_states SET owner = ?1, epoch = epoch + 1, updated_at = ?2 \
+         WHERE tombstone = 0 AND owner <> ?1 RETURNING saga_id",
+    )?;
+    let claimed: Vec<OrderId> =
+        statement.query_map(params![owner, at.0], |row| order_id(row, 0))?.collect::<rusqlite::Result<_>>()?;
+    claimed.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
+}
+
+/// Unfinished sagas, oldest first.
+pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenSaga>> {
+    let mut statement = connection
+        .prepare_cached("SELECT saga_id FROM saga_states WHERE tombstone = 0 ORDER BY saga_id LIMIT ?")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let ids: Vec<OrderId> =
+        statement.query_map([limit], |row| order_id(row, 0))?.collect::<rusqlite::Result<_>>()?;
+    ids.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
+}
+
+/// Takes a stuck saga up again.
+pub fn resume(
+    connection: &Connection,
+    id: OrderId,
+    instance: InstanceId,
+    at: Timestamp,
+) -> rusqlite::Result<Option<OpenSaga>> {
+    let resumed = connection.execute(
+        "UPDATE saga_states SET stuck = 0, owner = ?, epoch = epoch + 1, updated_at = ? \
+         WHERE saga_id = ? AND stuck = 1",
+        params![instance.0.into_bytes(), at.0, blob(id)],
+    )?;
+    if resumed == 1 { open_saga(connection, id) } else { Ok(None) }
+}
+
+/// An unfinished saga with its order and the purchase it came from.
+pub fn open_saga(connection: &Connection, id: OrderId) -> rusqlite::Result<Option<OpenSaga>> {
+    let Some(row) = find(connection, id)?.filter(|row| !row.tombstone) else {
+        return Ok(None);
+    };
+    let order = find_order(connection, row.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let (key, body): (Digest, Digest) = connection
+        .prepare_cached("SELECT key_digest, body_digest FROM orders WHERE id = ?")?
+        .query_row([blob(id)], |row| Ok((digest(row, 0)?, digest(row, 1)?)))?;
+    let purchase = Purchase {
+        user_id: order.user_id,
+        key,
+        body,
+        basket: Basket::from_order(&order),
+        expected_total: None,
+        payment_token: row.payment_token,
+        at: order.created_at,
+        deadline: order.created_at,
+    };
+    Ok(Some(OpenSaga {
+        order,
+        purchase: Arc::new(purchase),
+        driver: row.driver,
+        progress: row.undoing.map_or(Progress::Forward, Progress::Undoing),
+        stuck: row.stuck.then_some(row.step),
+        updated_at: row.updated_at,
+    }))
+}

@@ -1,0 +1,157 @@
+//! Group commit: one thread owns the writing connection and commits whatever is waiting at once.
+//!
+//! While a commit is on its way to the disk the next jobs queue up, and all of them share the next
+//! commit. A job alone is a group of one: nobody waits for company.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+/// Jobs that may share one commit. Jobs are whole batches, so few are enough.
+const JOBS_PER_COMMIT_MAX: usize = 256;
+
+/// Jobs that may wait. Above it the caller is told at once.
+const QUEUE_MAX: usize = 4_096;
+
+/// Why a job has no answer. Unless it says otherwise, its effect may or may not be there.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("too much is waiting to be written")]
+    QueueFull,
+    #[error("the store is closed")]
+    Closed,
+    #[error("{0}")]
+    Sqlite(String),
+}
+
+/// The one writer of a store file. Closing waits for what is queued.
+pub struct Writer {
+    queue: Option<SyncSender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread `name` that owns `connection`.
+    pub fn start(name: &str, connection: Connection) -> Self {
+        let (queue, jobs) = sync_channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || commit_groups(&connection, &jobs))
+            .expect("a thread can be started");
+        Self { queue: Some(queue), thread: Some(thread) }
+    }
+
+    /// Runs `work` inside the next commit and answers after it. When `work` fails, only its own
+    /// changes are rolled back.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write<T, F>(&self, work: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Call { work: Some(work), result: None, reply });
+        match self.queue.as_ref().ok_or(WriteError::Closed)?.try_send(job) {
+            Ok(()) => answer.await.map_err(|_| WriteError::Closed)?,
+            Err(TrySendError::Full(_)) => Err(WriteError::QueueFull),
+            Err(TrySendError::Disconnected(_)) => Err(WriteError::Closed),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Something to do inside a transaction, and somebody to tell after it.
+trait Job: Send {
+    /// Makes the changes; whether they may stay.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Tells the caller.
+    fn finish(self: Box<Self>, commit: Result<(), WriteError>);
+}
+
+struct Call<T, F> {
+    work: Option<F>,
+    result: Option<rusqlite::Result<T>>,
+    reply: oneshot::Sender<Result<T, WriteError>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        let work = self.work.take().expect("a job runs once");
+        self.result.insert(work(connection)).is_ok()
+    }
+
+    fn finish(self: Box<Self>, commit: Result<(), WriteError>) {
+        let result = match (self.result, commit) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) => Err(WriteError::Sqlite(error.to_string())),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => unreachable!("a commit happens after every job has run"),
+        };
+        // Nobody may be waiting any more; the effect stands all the same.
+        let _ = self.reply.send(result);
+    }
+}
+
+fn commit_groups(connection: &Connection, jobs: &Receiver<Box<dyn Job>>) {
+    let mut group = Vec::new();
+    while let Ok(first) = jobs.recv() {
+        group.push(first);
+        while group.len() < JOBS_PER_COMMIT_MAX {
+            match jobs.try_recv() {
+                Ok(job) => group.push(job),
+                Err(_) => break,
+            }
+        }
+        let commit = commit_group(connection, &mut group);
+        if let Err(error) = &commit {
+            tracing::error!(%error, jobs = group.len(), "a commit failed");
+            if !connection.is_autocommit()
+                && let Err(error) = connection.execute_batch("ROLLBACK")
+            {
+                tracing::error!(%error, "a roll-back failed");
+            }
+        }
+        for job in group.drain(..) {
+            job.finish(commit.clone().map_err(|error| WriteError::Sqlite(error.to_string())));
+        }
+    }
+}
+
+fn commit_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), WriteError> {
+    let run = |sql| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]))
+            .map_err(|error| WriteError::Sqlite(error.to_string()))
+    };
+    run("BEGIN IMMEDIATE")?;
+    if let [only] = group {
+        let end = if only.run(connection) { "COMMIT" } else { "ROLLBACK" };
+        return run(end).map(drop);
+    }
+    for job in group {
+        run("SAVEPOINT job")?;
+        if !job.run(connection) {
+            run("ROLLBACK TO job")?;
+        }
+        run("RELEASE job")?;
+    }
+    run("COMMIT").map(drop)
+}

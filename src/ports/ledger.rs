@@ -1,0 +1,379 @@
+//! The ledger: products, orders, sagas, stock log, outbox and accounts. What it has committed is true.
+//!
+//! Everything about sagas is a compare-and-set that names the saga's [`Driver`]: a driver that
+//! was replaced changes nothing and is told [`Superseded`](SagaError::Superseded). Every call can
+//! be repeated with the same ids and then finds its own effect. To add an adapter, see
+//! [`crate::ports`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, Order, OrderId, Product, ProductChange,
+    ProductId, Purchase, Reason, StepName, StockLevel, Timestamp, UserId,
+};
+
+use super::Unavailable;
+
+/// An order to be created as PENDING with its units reserved.
+#[derive(Clone)]
+pub struct NewOrder {
+    pub id: OrderId,
+    pub driver: Driver,
+    pub purchase: Arc<Purchase>,
+    pub at: Timestamp,
+}
+
+/// Why an order was not created; nothing was written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreateOrderError {
+    #[error("too few units are left")]
+    InsufficientStock { lines: Vec<Left> },
+    #[error("product {0} is not known")]
+    UnknownProduct(ProductId),
+    /// The lines are priced in more than one currency.
+    #[error("the lines are in different currencies")]
+    MixedCurrencies,
+    #[error("the total is larger than any amount of money can be")]
+    TotalOverflow,
+    #[error("the total is {total}, not what the customer expected")]
+    PriceChanged { total: Money },
+    /// The customer's key belongs to another order.
+    #[error("the key belongs to order {0}")]
+    KeyTaken(OrderId),
+    /// A tombstone, or a saga that is being undone, stands under the id.
+    #[error("the attempt has expired")]
+    Expired,
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
+/// Names a saga and who says so.
+#[derive(Clone, Copy, Debug)]
+pub struct SagaRef {
+    pub id: OrderId,
+    pub driver: Driver,
+    pub at: Timestamp,
+}
+
+/// Why a change of a saga was not made; nothing was written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SagaError {
+    /// Another driver owns the saga.
+    #[error("another driver owns the saga")]
+    Superseded,
+    /// The order may not be confirmed any more.
+    #[error("it is to be undone: {0}")]
+    ToBeUndone(Reason),
+    /// The order is in a state from which the change makes no sense.
+    #[error("the order is not in a state for this")]
+    WrongState,
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
+/// An order to be confirmed, with the money taken for it (`None` when the total is 0).
+#[derive(Clone)]
+pub struct Confirmation {
+    pub saga: SagaRef,
+    pub order: Arc<Order>,
+    pub capture: Option<Capture>,
+}
+
+/// An order to be given up: FAILED or CANCELLED by the reason, its reservation given back.
+#[derive(Clone)]
+pub struct Undoing {
+    pub saga: SagaRef,
+    pub reason: Reason,
+    /// Money that had been taken.
+    pub capture: Option<Capture>,
+    /// Money that was given back.
+    pub refund: Option<Capture>,
+}
+
+/// An order whose units are in stock again.
+#[derive(Clone)]
+pub struct Restocked {
+    pub order: Arc<Order>,
+    /// They were before this call.
+    pub repeated: bool,
+}
+
+/// A saga that is not finished, with all that is needed to go on.
+pub struct OpenSaga {
+    pub order: Arc<Order>,
+    pub purchase: Arc<Purchase>,
+    pub driver: Driver,
+    pub progress: Progress,
+    pub stuck: Option<StepName>,
+    pub updated_at: Timestamp,
+}
+
+/// What the ledger knows of an unfinished saga's way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// The order is PENDING and may become CONFIRMED.
+    Forward,
+    /// It may only be undone.
+    Undoing(Reason),
+}
+
+/// What came of a customer's wish to cancel.
+pub enum CancelRequest {
+    /// The order is PENDING: its saga will see the wish.
+    Recorded(Arc<Order>),
+    /// The order was CONFIRMED: this saga undoes it now.
+    Undo(Box<OpenSaga>),
+    /// It is being undone already, for whatever reason.
+    UnderWay(Arc<Order>),
+    /// It was CANCELLED before.
+    Done(Arc<Order>),
+    /// It FAILED: there is nothing to cancel.
+    NotPossible(Arc<Order>),
+    /// The customer has no such order.
+    NotFound,
+}
+
+/// A purchase that the ledger remembers under a customer's key.
+#[derive(Clone, Debug)]
+pub struct KnownPurchase {
+    pub order: OrderId,
+    pub body: Digest,
+}
+
+/// A change of stock by an administrator.
+#[derive(Clone, Debug)]
+pub struct Adjustment {
+    pub product: ProductId,
+    /// Units that come (positive) or go (negative), not 0.
+    pub delta: i64,
+    /// In the administrator's words.
+    pub reason: String,
+    pub key: Digest,
+    pub body: Digest,
+    pub at: Timestamp,
+}
+
+/// Why a change of stock was not made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AdjustError {
+    #[error("there is no such product")]
+    NotFound,
+    #[error("only {available} units are available to take away")]
+    TooFew { available: i64 },
+    #[error("the stock would be larger than can be counted")]
+    TooMany,
+    #[error("the key was used for another change")]
+    KeyReused,
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
+/// Stock after a change. `repeated` when the change had been made before under its key.
+#[derive(Clone, Debug)]
+pub struct Adjusted {
+    pub product: Product,
+    pub repeated: bool,
+}
+
+/// Why a product was not created or changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProductError {
+    #[error("there is no such product")]
+    NotFound,
+    #[error("the sku {0:?} is taken")]
+    SkuTaken(String),
+    #[error("the product has changed since: it is at version {current}")]
+    VersionConflict { current: i64 },
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
+/// Which products to list, in id order.
+#[derive(Clone, Default, Debug)]
+pub struct ProductQuery {
+    /// Part of a name or sku, in any case.
+    pub text: Option<String>,
+    pub category: Option<String>,
+    pub after: Option<ProductId>,
+    pub limit: usize,
+}
+
+/// An account with what is needed to sign in.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub id: UserId,
+    pub email: String,
+    /// In PHC string format.
+    pub password_hash: String,
+    pub role: Role,
+}
+
+/// What an account may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Buys, and sees their own orders.
+    Customer,
+    /// Changes products and stock, sees and resumes sagas.
+    Admin,
+}
+
+/// Why an account was not created.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("the address has an account already")]
+    EmailTaken,
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
+/// Sum of the stock log by product, split by what the change was.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StockLogSum {
+    /// Opening stock and administrators' changes.
+    pub stocked: i64,
+    /// Sales and cancels; negative when more was sold.
+    pub sold: i64,
+}
+
+/// What the ledger can be asked and told.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    // ── purchases ────────────────────────────────────────────────────────────────────────────
+
+    /// What stands under a customer's key since `since`.
+    async fn find_purchase(
+        &self,
+        user: UserId,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<KnownPurchase>, Unavailable>;
+
+    /// Creates each order as PENDING, in order of arrival, where `stock - reserved` suffices for
+    /// all of its lines; reserves the units; prices come from this transaction. An order that
+    /// exists already under its id and is PENDING is given back as it is.
+    async fn create_orders(&self, batch: Vec<NewOrder>) -> Vec<Result<Arc<Order>, CreateOrderError>>;
+
+    /// Makes each order CONFIRMED: its units leave stock and reservation. Not when it is being
+    /// undone or its customer wishes to cancel.
+    async fn confirm_orders(&self, batch: Vec<Confirmation>) -> Vec<Result<Arc<Order>, SagaError>>;
+
+    /// Marks each saga as undoing: from here on nobody may confirm it. Before money is given back.
+    async fn mark_undoing(&self, batch: Vec<(SagaRef, Reason)>) -> Vec<Result<(), SagaError>>;
+
+    /// Gives each order up and gives its reservation back. For an id without an order it writes a
+    /// tombstone, so that none can come, and answers `None`.
+    async fn fail_orders(&self, batch: Vec<Undoing>) -> Vec<Result<Option<Arc<Order>>, SagaError>>;
+
+    /// Takes each CONFIRMED order back after its refund: CANCELLED, its units in stock again.
+    async fn restock_orders(&self, batch: Vec<Undoing>) -> Vec<Result<Restocked, SagaError>>;
+
+    /// Makes sure that no order can come under the saga's id; `false` when there is one already.
+    async fn bury_saga(&self, saga: SagaRef, reason: Reason) -> Result<bool, Unavailable>;
+
+    /// Records a customer's wish to cancel; for a CONFIRMED order it opens a saga under `driver`.
+    async fn request_cancel(
+        &self,
+        order: OrderId,
+        user: UserId,
+        driver: Driver,
+        at: Timestamp,
+    ) -> Result<CancelRequest, Unavailable>;
+
+    /// Writes down that the saga is stuck at `step` (its undo, when it is marked as undoing).
+    async fn park_saga(&self, saga: SagaRef, step: StepName, undoing: Option<Reason>) -> Result<(), SagaError>;
+
+    /// Gives every unfinished saga that is not `driver.instance`'s own to it, with the next epoch.
+    /// Stuck ones stay stuck.
+    async fn claim_sagas(&self, instance: InstanceId, at: Timestamp) -> Result<Vec<OpenSaga>, Unavailable>;
+
+    /// Unfinished sagas, oldest first.
+    async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable>;
+
+    /// Takes a stuck saga up again under `instance`; `None` when it is not stuck.
+    async fn resume_saga(
+        &self,
+        saga: OrderId,
+        instance: InstanceId,
+        at: Timestamp,
+    ) -> Result<Option<OpenSaga>, Unavailable>;
+
+    // ── orders ───────────────────────────────────────────────────────────────────────────────
+
+    /// An order by id.
+    async fn order(&self, id: OrderId) -> Result<Option<Arc<Order>>, Unavailable>;
+
+    /// Up to `limit` orders of a customer, newest first, older than `before`.
+    async fn orders_of(
+        &self,
+        user: UserId,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Order>>, Unavailable>;
+
+    /// Up to `limit` orders of everybody after `after`, in id order.
+    async fn orders_after(
+        &self,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Order>>, Unavailable>;
+
+    /// The events of an order in sequence.
+    async fn events_of(&self, id: OrderId) -> Result<Vec<Event>, Unavailable>;
+
+    // ── products and stock ───────────────────────────────────────────────────────────────────
+
+    /// A product by id.
+    async fn product(&self, id: ProductId) -> Result<Option<Product>, Unavailable>;
+
+    /// Products in id order.
+    async fn products(&self, query: &ProductQuery) -> Result<Vec<Product>, Unavailable>;
+
+    /// Stock of every product.
+    async fn stock_levels(&self) -> Result<Vec<StockLevel>, Unavailable>;
+
+    /// Sums of the stock log by product.
+    async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable>;
+
+    /// Creates all of the products or, when one cannot be, none.
+    async fn create_products(
+        &self,
+        batch: Vec<NewProduct>,
+        at: Timestamp,
+    ) -> Result<Vec<Product>, ProductError>;
+
+    /// Changes a product.
+    async fn change_product(
+        &self,
+        id: ProductId,
+        change: ProductChange,
+        at: Timestamp,
+    ) -> Result<Product, ProductError>;
+
+    /// Adds units to a product's stock or takes available ones away, once a key.
+    async fn adjust_stock(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError>;
+
+    // ── accounts ─────────────────────────────────────────────────────────────────────────────
+
+    /// Creates an account; the address is compared without regard to case.
+    async fn create_account(
+        &self,
+        email: String,
+        password_hash: String,
+        role: Role,
+        at: Timestamp,
+    ) -> Result<UserId, AccountError>;
+
+    /// The account of an address.
+    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, Unavailable>;
+
+    /// Whether any account has the role.
+    async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable>;
+
+    // ── state ────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether a commit would be answered: used by readiness.
+    async fn ping(&self) -> Result<(), Unavailable>;
+}

@@ -1,0 +1,18 @@
+//! What the shop needs from the outside, as traits.
+//!
+//! To add an adapter: implement the trait in `adapters/`, choose it by URL in
+//! [`crate::app`], and run the trait's suite in `tests/it/contract/` over it.
+//! Nothing in here names a database, a queue or a web framework.
+
+pub mod clock;
+pub mod event_log;
+pub mod ledger;
+pub mod lock;
+pub mod payments;
+pub mod stock_gate;
+
+/// The other side did not answer, or not in a way that says what happened: the effect may or may
+/// not be there. It is settled by asking again with the same ids.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);

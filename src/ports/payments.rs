@@ -1,0 +1,80 @@
+//! The payment gateway: an outside service, reached by keys that make every call repeatable.
+//!
+//! To add an adapter, see [`crate::ports`].
+
+use async_trait::async_trait;
+
+use crate::domain::{Capture, Money, OrderId, PaymentToken, Timestamp};
+
+use super::Unavailable;
+
+/// Money to be taken. The order's id is the key: the gateway takes it at most once.
+#[derive(Clone, Debug)]
+pub struct ChargeRequest {
+    pub order: OrderId,
+    pub amount: Money,
+    pub token: Option<PaymentToken>,
+}
+
+/// Why no money was taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChargeError {
+    /// Refused, for ever under this key.
+    #[error("declined: {code}")]
+    Declined { code: String },
+    /// The key was voided before.
+    #[error("voided")]
+    Voided,
+    /// No answer: it may have been taken, or may yet be.
+    #[error("the payment gateway did not answer: {0}")]
+    Unknown(#[from] Unavailable),
+}
+
+/// What voiding a key found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Voided {
+    /// No money was taken under the key, and none will be.
+    NothingTaken,
+    /// Money was taken already; nothing changed. It has to be refunded.
+    Captured(Capture),
+    /// Money was taken and given back already.
+    Refunded(Capture),
+}
+
+/// What the gateway knows of one key, as it lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChargeRecord {
+    pub order: OrderId,
+    pub amount: Money,
+    pub state: ChargeState,
+    pub at: Timestamp,
+}
+
+/// Where the money of a key is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChargeState {
+    Captured,
+    Declined,
+    Voided,
+    Refunded,
+}
+
+/// Takes money and gives it back.
+#[async_trait]
+pub trait Payments: Send + Sync {
+    /// How many charges should share one call: more than one only where all of them are answered
+    /// at the same time, because a slow one holds up the others.
+    fn batch_max(&self) -> usize;
+
+    /// Takes money under each key. Asking again gives the first answer.
+    async fn charge(&self, batch: &[ChargeRequest]) -> Vec<Result<Capture, ChargeError>>;
+
+    /// Makes sure that no money is taken under `order` from now on, late requests included.
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable>;
+
+    /// Gives the money taken under `order` back, once.
+    async fn refund(&self, order: OrderId) -> Result<Capture, Unavailable>;
+
+    /// Up to `limit` records with keys after `after`, in order of key: the gateway's own list.
+    async fn list(&self, after: Option<OrderId>, limit: usize) -> Result<Vec<ChargeRecord>, Unavailable>;
+}

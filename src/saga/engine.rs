@@ -1,0 +1,283 @@
+//! The engine: admits purchases, hands sagas from stage to stage, tells those who wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::domain::{
+    Driver, Ending, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Refusal, Saga, StepName,
+    Tries,
+};
+use crate::ports::Unavailable;
+use crate::ports::clock::Clock;
+use crate::ports::ledger::{Ledger, SagaError, SagaRef};
+use crate::ports::payments::Payments;
+use crate::ports::stock_gate::StockGate;
+
+use super::stage::{self, Run};
+use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
+use super::ticket::{Admission, Answer, Desk, Standing};
+
+/// How long keys are remembered.
+const KEYS_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the engine works with.
+#[derive(Clone)]
+pub struct Ports {
+    pub ledger: Arc<dyn Ledger>,
+    pub gate: Arc<dyn StockGate>,
+    pub payments: Arc<dyn Payments>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Bounds and patience of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Sagas on their way at once; above it buyers are told to come back.
+    pub in_flight_max: usize,
+    /// How long a buyer waits before being told that the order is PENDING.
+    pub answer_within: Duration,
+    pub tries: Tries,
+    /// Pause before the second try; it doubles with each, up to `pause_max`.
+    pub pause: Duration,
+    pub pause_max: Duration,
+}
+
+/// What a buyer is told.
+#[derive(Debug)]
+pub enum PurchaseAnswer {
+    /// It has ended.
+    Ended(Answer),
+    /// The order exists and its saga is on its way.
+    Pending(Arc<Order>),
+    /// The key was used with another body.
+    KeyReused,
+    /// Too many sagas are on their way.
+    Busy,
+    /// No answer yet, and no order that is known of: the same key tells later.
+    TimedOut,
+}
+
+/// The engine of one process.
+pub struct Engine {
+    pub(super) router: Arc<Router>,
+    closing: AtomicBool,
+}
+
+/// Hands sagas on.
+pub struct Router {
+    pub(super) ports: Ports,
+    pub(super) desk: Arc<Desk>,
+    pub(super) config: EngineConfig,
+    pub(super) instance: InstanceId,
+    queues: [mpsc::Sender<Run>; 4],
+}
+
+impl Engine {
+    /// Starts the stages.
+    pub fn start(ports: Ports, config: EngineConfig) -> Arc<Self> {
+        let Ports { ledger, gate, payments, clock } = ports.clone();
+        let steps: [(Arc<dyn Step>, usize); 4] = [
+            (Arc::new(ReserveStock { gate: Arc::clone(&gate) }), 1),
+            // Two workers, so that one batch fills while the other commits.
+            (
+                Arc::new(CreateOrder {
+                    ledger: Arc::clone(&ledger),
+                    gate: Arc::clone(&gate),
+                    clock: Arc::clone(&clock),
+                }),
+                2,
+            ),
+            // Many, because the gateway may take its time; where it answers for whole batches at
+            // once, few of them ever have work.
+            (
+                Arc::new(TakePayment { payments, ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }),
+                256,
+            ),
+            (Arc::new(ConfirmOrder { ledger, gate, clock }), 2),
+        ];
+        Self::start_with(steps, ports, config)
+    }
+
+    /// Starts the stages with steps of the caller's; for tests that let steps misbehave.
+    pub fn start_with(steps: [(Arc<dyn Step>, usize); 4], ports: Ports, config: EngineConfig) -> Arc<Self> {
+        // Every run in a queue has a ticket, so a queue never holds more than there are tickets.
+        let channels = [(); 4].map(|()| mpsc::channel(config.in_flight_max));
+        let instance = ports.clock.new_instance_id();
+        let queues = channels.each_ref().map(|(sender, _)| sender.clone());
+        let desk = Desk::new(config.in_flight_max);
+        let router = Arc::new(Router { ports, desk, config, instance, queues });
+        for ((step, workers), (_, queue)) in steps.into_iter().zip(channels) {
+            stage::start(step, queue, workers, &router);
+        }
+        Arc::new(Self { router, closing: AtomicBool::new(false) })
+    }
+
+    /// Sells a basket, or says why not; answers within the configured time whatever happens.
+    ///
+    /// # Errors
+    /// The ledger cannot be asked what stands under the key.
+    pub async fn purchase(&self, purchase: Purchase) -> Result<PurchaseAnswer, Unavailable> {
+        let router = &self.router;
+        let until = Instant::now() + router.config.answer_within;
+        if self.closing.load(Ordering::Relaxed) {
+            return Ok(PurchaseAnswer::Busy);
+        }
+        loop {
+            let id = router.ports.clock.new_order_id();
+            let ticket = match router.desk.admit(id, purchase.key, purchase.body) {
+                Admission::Full => return Ok(PurchaseAnswer::Busy),
+                Admission::KeyReused => return Ok(PurchaseAnswer::KeyReused),
+                Admission::Driver(ticket) => ticket,
+                Admission::Waiter(standing) => match wait(standing, until).await {
+                    // The first attempt went away without an answer: this one takes its place.
+                    PurchaseAnswer::TimedOut if Instant::now() < until => continue,
+                    answer => return Ok(answer),
+                },
+            };
+            if let Some(known) = self.known(&purchase).await? {
+                match &known {
+                    PurchaseAnswer::Ended(answer) => ticket.end(answer.clone()),
+                    PurchaseAnswer::Pending(order) => ticket.pending(Arc::clone(order)),
+                    _ => {}
+                }
+                return Ok(known);
+            }
+            let standing = ticket.subscribe();
+            let driver = Driver { instance: router.instance, epoch: 1 };
+            router.send(Run { saga: Saga::new(id, driver, Arc::new(purchase)), ticket });
+            return Ok(wait(standing, until).await);
+        }
+    }
+
+    /// What the ledger remembers under the purchase's key.
+    async fn known(&self, purchase: &Purchase) -> Result<Option<PurchaseAnswer>, Unavailable> {
+        let ledger = &self.router.ports.ledger;
+        let since = purchase.at.minus(KEYS_REMEMBERED);
+        let Some(known) = ledger.find_purchase(purchase.user_id, purchase.key, since).await? else {
+            return Ok(None);
+        };
+        if known.body != purchase.body {
+            return Ok(Some(PurchaseAnswer::KeyReused));
+        }
+        Ok(ledger.order(known.order).await?.map(|order| match order.status {
+            // Stuck, or about to be recovered.
+            OrderStatus::Pending => PurchaseAnswer::Pending(order),
+            _ => PurchaseAnswer::Ended(Answer::Order(order)),
+        }))
+    }
+
+    /// Sagas on their way in this process.
+    pub fn in_flight(&self) -> usize {
+        self.router.desk.in_flight()
+    }
+
+    /// This run's id.
+    pub fn instance(&self) -> InstanceId {
+        self.router.instance
+    }
+
+    /// Admits no more purchases and waits until those on their way have ended, at most `patience`.
+    /// What has not ended is taken up by the next start. `true` when all have.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.closing.store(true, Ordering::Relaxed);
+        let until = Instant::now() + patience;
+        while self.in_flight() > 0 {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+}
+
+/// Waits for the end of a saga, or until it is time to answer.
+pub(super) async fn wait(mut standing: watch::Receiver<Standing>, until: Instant) -> PurchaseAnswer {
+    let ended = standing.wait_for(|standing| matches!(standing, Standing::Ended(_)));
+    // On time-out or when the ticket was lost, the last standing still says what is known.
+    let _ = tokio::time::timeout_at(until, ended).await;
+    let last = standing.borrow().clone();
+    match last {
+        Standing::Ended(answer) => PurchaseAnswer::Ended(answer),
+        Standing::Pending(order) => PurchaseAnswer::Pending(order),
+        Standing::Queued => PurchaseAnswer::TimedOut,
+    }
+}
+
+impl Router {
+    /// Queues a saga for the step its phase names.
+    pub(super) fn send(&self, run: Run) {
+        let step = match run.saga.phase {
+            Phase::Acting(step) | Phase::Undoing(step, _) => step,
+            Phase::Stuck { .. } | Phase::Ended(_) => return,
+        };
+        if self.queues[step as usize].try_send(run).is_err() {
+            // Only when the stages are gone, at the end of the process; the next start goes on.
+            tracing::warn!(%step, "a saga could not be queued");
+        }
+    }
+
+    /// Takes in what came of a step and hands the saga on.
+    pub(super) fn route(self: &Arc<Self>, mut run: Run, outcome: Outcome) {
+        let created = run.saga.phase == Phase::Acting(StepName::CreateOrder) && outcome == Outcome::Done;
+        if let (true, Some(order)) = (created, &run.saga.order) {
+            run.ticket.pending(Arc::clone(order));
+        }
+        match run.saga.advance(outcome, &self.config.tries) {
+            Next::Go => self.send(run),
+            Next::Pause(tries) => {
+                let router = Arc::clone(self);
+                let pause = self.pause(tries);
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    router.send(run);
+                });
+            }
+            Next::Park => {
+                tokio::spawn(Arc::clone(self).park(run));
+            }
+            Next::End => end(run),
+        }
+    }
+
+    /// The pause after the `tries`th try: doubling, bounded, jittered.
+    fn pause(&self, tries: u32) -> Duration {
+        let doubled = self.config.pause.saturating_mul(1 << tries.saturating_sub(1).min(16));
+        self.ports.clock.jittered(doubled.min(self.config.pause_max))
+    }
+
+    /// Writes down that a saga is stuck; until that succeeds it stays on its way.
+    async fn park(self: Arc<Self>, run: Run) {
+        let Phase::Stuck { step, undoing } = run.saga.phase else { return };
+        let saga = &run.saga;
+        tracing::error!(saga = %saga.id, %step, ?undoing, "a saga is stuck and needs an administrator");
+        loop {
+            let at = self.ports.clock.now();
+            let reference = SagaRef { id: saga.id, driver: saga.driver, at };
+            match self.ports.ledger.park_saga(reference, step, undoing).await {
+                Ok(()) | Err(SagaError::Superseded | SagaError::WrongState | SagaError::ToBeUndone(_)) => break,
+                Err(SagaError::Unknown(error)) => {
+                    tracing::error!(%error, saga = %saga.id, "a stuck saga could not be written down");
+                    tokio::time::sleep(self.ports.clock.jittered(self.config.pause_max)).await;
+                }
+            }
+        }
+        end(run);
+    }
+}
+
+/// Tells those who wait how a saga ended.
+fn end(run: Run) {
+    let Run { saga, ticket } = run;
+    let Saga { phase, order, refusal, .. } = saga;
+    let answer = match (phase, order) {
+        (Phase::Ended(Ending::Confirmed | Ending::Undone(_)), Some(order)) => Answer::Order(order),
+        (Phase::Ended(Ending::Lost) | Phase::Stuck { .. }, Some(order)) => Answer::Unfinished(order),
+        _ => Answer::Refused(refusal.unwrap_or(Refusal::Unavailable)),
+    };
+    ticket.end(answer);
+}

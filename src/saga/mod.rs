@@ -1,0 +1,17 @@
+//! Drives sagas: batches of them move through the four steps, forward and back.
+//!
+//! [`engine`] is the way in; [`stage`] runs one step over whatever waits for it; [`steps`] holds
+//! each step with its action and its undo side by side; [`ticket`] is what a customer waits on.
+//! Where a saga goes next is decided by the pure state machine in [`crate::domain::saga`].
+
+mod cancel_order;
+mod engine;
+mod recovery;
+mod stage;
+mod steps;
+mod ticket;
+
+pub use cancel_order::CancelAnswer;
+pub use engine::{Engine, EngineConfig, Ports, PurchaseAnswer};
+pub use steps::Step;
+pub use ticket::Answer;

@@ -1,0 +1,120 @@
+//! Sagas that exist in the ledger and that no task drives: taken up at start, after a failed worker,
+//! and when an administrator resumes a stuck one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::{OrderId, OrderStatus, Phase, Saga, StepName};
+use crate::ports::Unavailable;
+use crate::ports::ledger::{OpenSaga, Progress};
+use crate::ports::stock_gate::HoldRequest;
+
+use super::engine::Engine;
+use super::stage::Run;
+use super::steps::hold_request;
+use super::ticket::Standing;
+
+/// Sagas looked at in one go.
+const SAGAS_PER_LOOK: usize = 1_000;
+
+impl Engine {
+    /// Loads the gate from the ledger and takes up every saga that an earlier run left. Stuck ones
+    /// keep their hold and wait. Returns how many were taken up.
+    ///
+    /// # Errors
+    /// The ledger or the gate does not answer.
+    pub async fn recover(self: &Arc<Self>) -> Result<usize, Unavailable> {
+        let ports = &self.router.ports;
+        let claimed = ports.ledger.claim_sagas(self.instance(), ports.clock.now()).await?;
+        let holds: Vec<HoldRequest> = claimed
+            .iter()
+            .filter(|open| open.order.status == OrderStatus::Pending)
+            .map(|open| hold_request(&saga_of(open)))
+            .collect();
+        ports.gate.load(&ports.ledger.stock_levels().await?, &holds).await?;
+        let unfinished: Vec<OpenSaga> = claimed.into_iter().filter(|open| open.stuck.is_none()).collect();
+        let count = unfinished.len();
+        // There may be more of them than may be in flight; buyers need not wait for the last one.
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            for open in unfinished {
+                if let Err(error) = engine.adopt(open).await {
+                    tracing::error!(%error, "an unfinished saga could not be taken up; it is tried again later");
+                }
+            }
+        });
+        Ok(count)
+    }
+
+    /// Takes up sagas that have not moved for `idle` and that no task of this process drives.
+    ///
+    /// # Errors
+    /// The ledger or the gate does not answer.
+    pub async fn recover_idle(&self, idle: Duration) -> Result<usize, Unavailable> {
+        let ports = &self.router.ports;
+        let before = ports.clock.now().minus(idle);
+        let mut count = 0;
+        for open in ports.ledger.open_sagas(SAGAS_PER_LOOK).await? {
+            let mine = open.driver.instance == self.instance();
+            if mine && open.stuck.is_none() && open.updated_at < before && self.adopt(open).await?.is_some() {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Takes a stuck saga up again; `false` when it is not stuck.
+    ///
+    /// # Errors
+    /// The ledger or the gate does not answer.
+    pub async fn resume(&self, saga: OrderId) -> Result<bool, Unavailable> {
+        let ports = &self.router.ports;
+        match ports.ledger.resume_saga(saga, self.instance(), ports.clock.now()).await? {
+            None => Ok(false),
+            Some(open) => self.adopt(open).await.map(|_| true),
+        }
+    }
+
+    /// Drives an existing saga on; `None` when a task of this process does so already.
+    pub(super) async fn adopt(
+        &self,
+        open: OpenSaga,
+    ) -> Result<Option<watch::Receiver<Standing>>, Unavailable> {
+        let router = &self.router;
+        if router.desk.drives(open.order.id) {
+            return Ok(None);
+        }
+        let (key, body) = (open.purchase.key, open.purchase.body);
+        let Some(ticket) = router.desk.admit_existing(open.order.id, key, body).await else {
+            return Ok(None);
+        };
+        let saga = saga_of(&open);
+        if open.order.status == OrderStatus::Pending {
+            // The hold exists; it gets this driver.
+            for answer in router.ports.gate.reserve(&[hold_request(&saga)]).await {
+                if let Err(error) = answer {
+                    tracing::warn!(%error, saga = %saga.id, "a hold could not be taken over");
+                }
+            }
+            ticket.pending(Arc::clone(&open.order));
+        }
+        let standing = ticket.subscribe();
+        router.send(Run { saga, ticket });
+        Ok(Some(standing))
+    }
+}
+
+/// The saga where the ledger says it stands. What it had at the gateway is found out by repeating
+/// the charge, or by voiding it.
+fn saga_of(open: &OpenSaga) -> Saga {
+    let mut saga = Saga::new(open.order.id, open.driver, Arc::clone(&open.purchase));
+    saga.order = Some(Arc::clone(&open.order));
+    saga.cancels_confirmed = open.order.status == OrderStatus::Confirmed;
+    saga.phase = match open.progress {
+        Progress::Forward => Phase::Acting(StepName::TakePayment),
+        Progress::Undoing(reason) => Phase::Undoing(StepName::TakePayment, reason),
+    };
+    saga
+}

@@ -1,0 +1,86 @@
+//! A stage: one step, a bounded queue, and a few workers that each take what waits and run it in
+//! one go. Nobody lingers for company: a saga alone is a batch of one.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc};
+
+use crate::domain::{Phase, Reason, Saga};
+
+use super::engine::Router;
+use super::steps::Step;
+use super::ticket::Ticket;
+
+/// A saga on its way, with its ticket.
+pub struct Run {
+    pub saga: Saga,
+    pub ticket: Ticket,
+}
+
+/// Starts the workers of a stage. They end when the queue is closed.
+pub fn start(step: Arc<dyn Step>, queue: mpsc::Receiver<Run>, workers: usize, router: &Arc<Router>) {
+    let queue = Arc::new(Mutex::new(queue));
+    for _ in 0..workers {
+        let (step, queue, router) = (Arc::clone(&step), Arc::clone(&queue), Arc::clone(router));
+        tokio::spawn(async move {
+            // A step that panics loses its batch, which recovery picks up from the ledger; the stage
+            // goes on.
+            loop {
+                let work = work(Arc::clone(&step), Arc::clone(&queue), Arc::clone(&router));
+                match tokio::spawn(work).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(%error, step = %step.name(), "a stage worker failed"),
+                }
+            }
+        });
+    }
+}
+
+async fn work(step: Arc<dyn Step>, queue: Arc<Mutex<mpsc::Receiver<Run>>>, router: Arc<Router>) {
+    let mut runs = Vec::new();
+    loop {
+        if queue.lock().await.recv_many(&mut runs, step.batch_max()).await == 0 {
+            return;
+        }
+        let (mut acting, mut undoing) = (Batch::default(), Batch::default());
+        for run in runs.drain(..) {
+            match run.saga.phase {
+                Phase::Acting(_) => acting.push(run, None),
+                Phase::Undoing(_, reason) => undoing.push(run, Some(reason)),
+                Phase::Stuck { .. } | Phase::Ended(_) => {
+                    debug_assert!(false, "only sagas with something to do are queued");
+                }
+            }
+        }
+        if !acting.sagas.is_empty() {
+            let outcomes = step.act(&mut acting.sagas).await;
+            acting.route(outcomes, &router);
+        }
+        if !undoing.sagas.is_empty() {
+            let outcomes = step.undo(&mut undoing.sagas, &undoing.reasons).await;
+            undoing.route(outcomes, &router);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    sagas: Vec<Saga>,
+    reasons: Vec<Reason>,
+    tickets: Vec<Ticket>,
+}
+
+impl Batch {
+    fn push(&mut self, run: Run, reason: Option<Reason>) {
+        self.sagas.push(run.saga);
+        self.reasons.extend(reason);
+        self.tickets.push(run.ticket);
+    }
+
+    fn route(self, outcomes: Vec<crate::domain::Outcome>, router: &Arc<Router>) {
+        debug_assert_eq!(self.sagas.len(), outcomes.len(), "a step answers for every saga");
+        for ((saga, ticket), outcome) in self.sagas.into_iter().zip(self.tickets).zip(outcomes) {
+            router.route(Run { saga, ticket }, outcome);
+        }
+    }
+}
