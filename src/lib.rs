@@ -14,6 +14,13 @@
 #![forbid(unsafe_code)]
 
 pub mod adapters;
+pub mod app;
+pub mod auth;
+pub mod catalog;
+pub mod config;
+pub mod data_dir;
 pub mod domain;
 pub mod ports;
 pub mod saga;
+pub mod stock_room;
+pub mod worker;

@@ -175,6 +175,11 @@ impl Engine {
         self.router.desk.in_flight()
     }
 
+    /// Whether a task of this process drives the saga.
+    pub fn drives(&self, saga: crate::domain::OrderId) -> bool {
+        self.router.desk.drives(saga)
+    }
+
     /// This run's id.
     pub fn instance(&self) -> InstanceId {
         self.router.instance

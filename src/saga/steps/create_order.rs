@@ -27,8 +27,8 @@ impl Step for CreateOrder {
 
     async fn act(&self, batch: &mut [Saga]) -> Vec<Outcome> {
         let at = self.clock.now();
-        // A first try that waited past its deadline was answered 503 already. A repeated one may
-        // have written the order, so it has to ask.
+        // A first try that waited past its deadline was answered 503 already, and leaves nothing
+        // behind. A repeated one may have written the order, so it has to ask.
         let late = |saga: &Saga| saga.attempts == 0 && at > saga.purchase.deadline;
         let in_time = batch.iter().filter(|saga| !late(saga));
         let orders: Vec<NewOrder> = in_time
@@ -45,7 +45,7 @@ impl Step for CreateOrder {
             .iter_mut()
             .map(|saga| {
                 if late(saga) {
-                    return refuse(saga, Refusal::Expired, Reason::Expired);
+                    return refuse(saga, Refusal::Unavailable, Reason::Expired);
                 }
                 let answer = created.next().expect("the ledger answers for every order");
                 record(saga, answer)

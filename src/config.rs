@@ -1,0 +1,228 @@
+//! Settings: `config.default.toml` < a file < the environment < flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::adapters::gateway::Faults;
+use crate::domain::Tries;
+use crate::saga::EngineConfig;
+
+/// The commented defaults, compiled in.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// All settings. Each is explained in `config.default.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub server: Server,
+    pub sale: Sale,
+    pub auth: Auth,
+    pub ledger: Ledger,
+    pub payments: Payments,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub connections_max: usize,
+    pub header_timeout_ms: u64,
+    pub body_timeout_ms: u64,
+    pub head_max_bytes: usize,
+    pub body_max_bytes: usize,
+    pub stop_within_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sale {
+    pub answer_within_ms: u64,
+    pub in_flight_max: usize,
+    pub lines_max: usize,
+    pub quantity_max: u32,
+    pub act_tries_max: u32,
+    pub wait_tries_max: u32,
+    pub undo_tries_max: u32,
+    pub pause_ms: u64,
+    pub pause_max_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub token_ttl_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub secret: Option<SecretString>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    pub url: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payments {
+    pub url: String,
+    pub faults: Faults,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What flags say; it wins over everything else.
+#[derive(Clone, Default, Debug, Serialize)]
+pub struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFlags>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerFlags {
+    pub listen: SocketAddr,
+}
+
+/// A setting that is wrong, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Reads all layers and checks every setting.
+    ///
+    /// # Errors
+    /// Names the first setting that is wrong.
+    pub fn load(file: Option<&std::path::Path>, flags: &Flags) -> Result<Self, ConfigError> {
+        let mut layers = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| ConfigError(format!("{} cannot be read: {error}", file.display())))?;
+            layers = layers.merge(Toml::string(&text));
+        }
+        let environment = Env::prefixed("HOLDFAST_").ignore(&["admin_email", "admin_password", "shared"]).split("__");
+        let config: Self = layers
+            .merge(environment)
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| ConfigError(error.to_string()))?;
+        config.check().map_err(ConfigError)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let at_least_one = [
+            ("server.connections_max", self.server.connections_max as u64),
+            ("server.header_timeout_ms", self.server.header_timeout_ms),
+            ("server.body_timeout_ms", self.server.body_timeout_ms),
+            ("server.body_max_bytes", self.server.body_max_bytes as u64),
+            ("sale.answer_within_ms", self.sale.answer_within_ms),
+            ("sale.in_flight_max", self.sale.in_flight_max as u64),
+            ("sale.lines_max", self.sale.lines_max as u64),
+            ("sale.quantity_max", self.sale.quantity_max.into()),
+            ("sale.act_tries_max", self.sale.act_tries_max.into()),
+            ("sale.wait_tries_max", self.sale.wait_tries_max.into()),
+            ("sale.undo_tries_max", self.sale.undo_tries_max.into()),
+            ("sale.pause_ms", self.sale.pause_ms),
+            ("sale.pause_max_ms", self.sale.pause_max_ms),
+            ("auth.token_ttl_s", self.auth.token_ttl_s),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name} has to be at least 1"));
+        }
+        // The web server's buffer has this lower bound.
+        if self.server.head_max_bytes < 8_192 {
+            return Err("server.head_max_bytes has to be at least 8192".into());
+        }
+        if let Some(secret) = &self.auth.secret
+            && secret.expose_secret().len() < 32
+        {
+            return Err("auth.secret has to be at least 32 characters long".into());
+        }
+        self.payments.faults.check().map_err(|why| format!("payments.faults: {why}"))
+    }
+
+    /// Bounds and patience of the saga engine.
+    pub fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            in_flight_max: self.sale.in_flight_max,
+            answer_within: Duration::from_millis(self.sale.answer_within_ms),
+            tries: Tries {
+                act_max: self.sale.act_tries_max,
+                wait_max: self.sale.wait_tries_max,
+                undo_max: self.sale.undo_tries_max,
+            },
+            pause: Duration::from_millis(self.sale.pause_ms),
+            pause_max: Duration::from_millis(self.sale.pause_max_ms),
+        }
+    }
+
+    /// The settings as they are used, secrets left out, as JSON.
+    pub fn shown(&self) -> String {
+        serde_json::to_string_pretty(self).expect("settings are plain data")
+    }
+}
+
+fn redacted<S: Serializer>(_: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("(secret)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_complete_and_in_bounds() {
+        let config = Config::load(None, &Flags::default()).expect("the defaults are good");
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn flags_win_and_mistakes_are_named() {
+        let listen = "127.0.0.1:1".parse().expect("an address");
+        let flags = Flags { server: Some(ServerFlags { listen }), ..Flags::default() };
+        assert_eq!(Config::load(None, &flags).expect("good").server.listen, listen);
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("shop.toml");
+        for (text, mistake) in [
+            ("sale.lines_maximum = 3", "lines_maximum"),
+            ("sale.lines_max = 0", "sale.lines_max"),
+            ("auth.secret = 'short'", "auth.secret"),
+            ("payments.faults.late_rate = 1.5", "rates"),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            let error = Config::load(Some(&file), &Flags::default()).expect_err("a mistake");
+            assert!(error.to_string().contains(mistake), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut config = Config::load(None, &Flags::default()).expect("the defaults are good");
+        config.auth.secret = Some("a-secret-of-more-than-32-characters".to_owned().into());
+        assert!(!config.shown().contains("a-secret"), "{}", config.shown());
+        assert!(!format!("{config:?}").contains("a-secret"));
+    }
+}
