@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod config;
 pub mod data_dir;
 pub mod domain;
+pub mod http;
 pub mod ports;
 pub mod saga;
 pub mod stock_room;

@@ -1,0 +1,144 @@
+//! `POST /api/v1/orders`: buys a basket, all of it or nothing.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use crate::domain::{
+    Basket, BasketError, Digest, Money, Order, OrderStatus, PaymentToken, ProductId, Purchase, Reason, Refusal,
+};
+use crate::http::Shop;
+use crate::http::extract::{Customer, IdempotencyKey, Json, text};
+use crate::http::problem::{Kind, Problem};
+use crate::saga::{Answer, PurchaseAnswer};
+
+use super::located;
+
+/// Characters of a payment token.
+const TOKEN_MAX: usize = 255;
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOrder {
+    lines: Vec<CreateOrderLine>,
+    /// Stands for the means of payment; see the test tokens of the simulated gateway.
+    payment_token: Option<String>,
+    /// The total that the customer saw; the order is refused when it is another one.
+    #[schema(value_type = Option<crate::http::openapi::Money>)]
+    expected_total: Option<Money>,
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOrderLine {
+    product_id: i64,
+    quantity: i64,
+}
+
+/// Buys a basket.
+#[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = CreateOrder,
+    params(("Idempotency-Key" = String, Header, description = "New for each purchase, the same for each retry")),
+    responses(
+        (status = 201, description = "CONFIRMED", body = crate::http::openapi::Order),
+        (status = 202, description = "Still PENDING; follow Location", body = crate::http::openapi::Order),
+        (status = 402, description = "payment-declined", body = crate::http::openapi::Problem),
+        (status = 409, description = "out-of-stock, price-changed, attempt-expired", body = crate::http::openapi::Problem),
+        (status = 422, description = "invalid-request, idempotency-key-reused", body = crate::http::openapi::Problem),
+        (status = 503, description = "busy, unavailable: the same key may be tried again", body = crate::http::openapi::Problem),
+    ), security(("token" = [])))]
+pub async fn create_order(
+    State(shop): State<Shop>,
+    Customer(user_id): Customer,
+    key: IdempotencyKey,
+    Json(body): Json<CreateOrder>,
+) -> Result<Response, Problem> {
+    let sale = &shop.config.sale;
+    let lines = body.lines.iter().map(|line| (ProductId(line.product_id), line.quantity));
+    let basket = Basket::new(lines, sale.lines_max, sale.quantity_max).map_err(|error| match error {
+        BasketError::Quantity { line, .. } => Problem::invalid(format!("/lines/{line}/quantity"), error.to_string()),
+        BasketError::Empty | BasketError::TooManyLines { .. } => Problem::invalid("/lines", error.to_string()),
+    })?;
+    if let Some(token) = &body.payment_token {
+        text("/payment_token", token, 1, TOKEN_MAX)?;
+    }
+    let at = shop.stores.clock.now();
+    let purchase = Purchase {
+        user_id,
+        key: key.digest("order", user_id),
+        body: digest(&basket, body.expected_total, body.payment_token.as_deref()),
+        basket,
+        expected_total: body.expected_total,
+        payment_token: body.payment_token.map(|token| PaymentToken(token.into())),
+        at,
+        deadline: at.plus(shop.config.engine().answer_within),
+    };
+    match shop.engine.purchase(purchase).await? {
+        PurchaseAnswer::Ended(Answer::Order(order)) => ended(&order),
+        PurchaseAnswer::Ended(Answer::Unfinished(order)) | PurchaseAnswer::Pending(order) => {
+            Ok(located(StatusCode::ACCEPTED, &order))
+        }
+        PurchaseAnswer::Ended(Answer::Refused(refusal)) => Err(refused(refusal, &body.lines)),
+        PurchaseAnswer::KeyReused => {
+            Err(Problem::new(Kind::IdempotencyKeyReused, "This key was used for another order."))
+        }
+        PurchaseAnswer::Busy => Err(Problem::new(Kind::Busy, "Too many purchases are on their way.")),
+        PurchaseAnswer::TimedOut => Err(Problem::new(Kind::Unavailable, "The purchase had no answer in time.")),
+    }
+}
+
+/// What in a request decides what is sold: the same for lines in another order.
+fn digest(basket: &Basket, expected_total: Option<Money>, token: Option<&str>) -> Digest {
+    let mut lines = Vec::with_capacity(basket.lines().len() * 12);
+    for line in basket.lines().iter() {
+        lines.extend_from_slice(&line.product_id.0.to_le_bytes());
+        lines.extend_from_slice(&line.quantity.get().to_le_bytes());
+    }
+    let total = expected_total.map(|total| total.to_string()).unwrap_or_default();
+    let token_given = [u8::from(token.is_some())];
+    Digest::of(&[&lines, total.as_bytes(), &token_given, token.unwrap_or_default().as_bytes()])
+}
+
+fn ended(order: &Order) -> Result<Response, Problem> {
+    let failed = |kind, detail: &str| Err(Problem::new(kind, detail).with("order", order));
+    match (order.status, order.reason) {
+        (OrderStatus::Confirmed, _) => Ok(located(StatusCode::CREATED, order)),
+        (OrderStatus::Pending, _) => Ok(located(StatusCode::ACCEPTED, order)),
+        // The first attempt was confirmed, and cancelled since.
+        (OrderStatus::Cancelled, _) => Ok(located(StatusCode::OK, order)),
+        (OrderStatus::Failed, Some(Reason::PaymentDeclined)) => {
+            failed(Kind::PaymentDeclined, "The payment provider declined.")
+        }
+        (OrderStatus::Failed, Some(Reason::PaymentUnknown)) => {
+            failed(Kind::PaymentUnknown, "The payment provider did not answer; the payment was voided.")
+        }
+        (OrderStatus::Failed, _) => failed(Kind::OrderFailed, "The order was undone."),
+    }
+}
+
+fn refused(refusal: Refusal, lines: &[CreateOrderLine]) -> Problem {
+    match refusal {
+        Refusal::SoldOut(left) => {
+            let short: Vec<String> = left
+                .iter()
+                .filter(|line| line.left < i64::from(line.requested))
+                .map(|line| format!("{} of product {}", line.left, line.product))
+                .collect();
+            Problem::new(Kind::OutOfStock, format!("Left: {}.", short.join(", "))).with("lines", &left)
+        }
+        Refusal::UnknownProduct(id) => {
+            let index = lines.iter().position(|line| line.product_id == id.0).unwrap_or_default();
+            Problem::invalid(format!("/lines/{index}/product_id"), format!("there is no product {id}"))
+        }
+        Refusal::MixedCurrencies => Problem::invalid("/lines", "the products are priced in different currencies"),
+        Refusal::TotalOverflow => Problem::invalid("/lines", "the total is larger than any amount of money can be"),
+        Refusal::PriceChanged { total } => {
+            Problem::new(Kind::PriceChanged, format!("The total is {total} now.")).with("total", &total)
+        }
+        Refusal::KeyTaken(_) => {
+            Problem::new(Kind::IdempotencyKeyReused, "This key was used for another order a moment ago.")
+        }
+        Refusal::Expired => Problem::new(Kind::AttemptExpired, "The attempt under this key was given up."),
+        Refusal::Unavailable => Problem::new(Kind::Unavailable, "The purchase had no answer in time."),
+    }
+}

@@ -1,0 +1,222 @@
+//! What a handler may ask of a request. Each part is checked here, once, and answered with a
+//! problem when it is wrong.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::auth::Principal;
+use crate::domain::{Digest, OrderId, ProductId, UserId};
+use crate::ports::ledger::Role;
+
+use super::Shop;
+use super::problem::{Kind, Problem};
+
+/// Characters of an Idempotency-Key.
+const KEY_MAX: usize = 255;
+
+/// Items of a page, and how many there are unless the request says so.
+const PAGE_MAX: usize = 100;
+const PAGE_DEFAULT: usize = 20;
+
+/// Somebody signed in.
+pub struct Customer(pub UserId);
+
+/// Somebody signed in as an administrator.
+pub struct Admin(pub UserId);
+
+impl FromRequestParts<Shop> for Customer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
+        principal(&parts.headers, shop).map(|principal| Self(principal.user))
+    }
+}
+
+impl FromRequestParts<Shop> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
+        match principal(&parts.headers, shop)? {
+            Principal { role: Role::Admin, user } => Ok(Self(user)),
+            _ => Err(Problem::new(Kind::Forbidden, "Only administrators may do this.")),
+        }
+    }
+}
+
+fn principal(headers: &HeaderMap, shop: &Shop) -> Result<Principal, Problem> {
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(|| Problem::new(Kind::Unauthorized, "The header Authorization is missing."))?;
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let token = token.ok_or_else(|| Problem::new(Kind::Unauthorized, "The header has to be: Bearer and a token."))?;
+    shop.tokens
+        .verify(token)
+        .ok_or_else(|| Problem::new(Kind::Unauthorized, "The token is not ours, or it has expired."))
+}
+
+/// An Idempotency-Key: 1 to 255 visible ASCII characters.
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// The key of this user for this kind of request; the same words of two users are two keys.
+    pub fn digest(&self, kind: &str, user: UserId) -> Digest {
+        Digest::of(&[kind.as_bytes(), &user.0.to_le_bytes(), self.0.as_bytes()])
+    }
+}
+
+impl FromRequestParts<Shop> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shop) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all("idempotency-key").iter();
+        let missing = |detail| Problem::new(Kind::IdempotencyKeyMissing, detail);
+        let value = values.next().ok_or_else(|| missing("The header Idempotency-Key is missing."))?;
+        if values.next().is_some() {
+            return Err(missing("The header Idempotency-Key comes more than once."));
+        }
+        let key = value.to_str().ok().map(str::trim).filter(|key| !key.is_empty());
+        let key = key.ok_or_else(|| missing("The header Idempotency-Key has to be visible ASCII characters."))?;
+        if key.len() > KEY_MAX {
+            return Err(Problem::invalid("Idempotency-Key", format!("has more than {KEY_MAX} characters")));
+        }
+        Ok(Self(key.to_owned()))
+    }
+}
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Shop> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shop: &Shop) -> Result<Self, Problem> {
+        let server = &shop.config.server;
+        let (max, patience) = (server.body_max_bytes, Duration::from_millis(server.body_timeout_ms));
+        let body = read_body(request.into_body(), max, patience).await?;
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok(Self(value)),
+            Err(error) => Err(explain::<T>(&body, &error)),
+        }
+    }
+}
+
+async fn read_body(body: Body, max: usize, patience: Duration) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, max).collect();
+    match tokio::time::timeout(patience, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Kind::BodyTooLarge, format!("The body has more than {max} bytes.")))
+        }
+        Ok(Err(_)) => Err(Problem::new(Kind::MalformedRequest, "The body was cut off.")),
+        Err(_) => Err(Problem::new(Kind::BodyTimeout, "The body did not arrive in time.")),
+    }
+}
+
+/// Says what is wrong with a body: not JSON, or JSON with a value that does not fit.
+fn explain<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Problem {
+    if !error.is_data() || std::str::from_utf8(body).is_err() {
+        return Problem::new(Kind::MalformedJson, format!("The body is not JSON: {error}."));
+    }
+    // Read again, now with attention to where the reader is; only bad bodies pay for that.
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let Err(located) = serde_path_to_error::deserialize::<_, T>(&mut reader) else {
+        return Problem::invalid("", error.to_string());
+    };
+    let mut pointer = String::new();
+    for segment in located.path() {
+        use serde_path_to_error::Segment;
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    // The position in the text says nothing that the pointer does not.
+    let detail = located.inner().to_string();
+    let detail = detail.split(" at line ").next().unwrap_or_default().to_owned();
+    Problem::invalid(pointer, detail)
+}
+
+/// A product id in the path.
+pub struct ProductPath(pub ProductId);
+
+impl FromRequestParts<Shop> for ProductPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
+        // What is no id names no product.
+        match path_segment(parts, shop).await?.parse() {
+            Ok(id) if id > 0 => Ok(Self(ProductId(id))),
+            _ => Err(Problem::new(Kind::NotFound, "There is no such product.")),
+        }
+    }
+}
+
+/// An order id in the path.
+pub struct OrderPath(pub OrderId);
+
+impl FromRequestParts<Shop> for OrderPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
+        let id = path_segment(parts, shop).await?.parse();
+        id.map(Self).map_err(|_| Problem::new(Kind::NotFound, "There is no such order."))
+    }
+}
+
+async fn path_segment(parts: &mut Parts, shop: &Shop) -> Result<String, Problem> {
+    match axum::extract::Path::<String>::from_request_parts(parts, shop).await {
+        Ok(axum::extract::Path(segment)) => Ok(segment),
+        Err(error) => Err(Problem::new(Kind::MalformedRequest, error.body_text())),
+    }
+}
+
+/// The query of a request; unknown parameters are refused.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shop> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shop) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(query) => Ok(Self(query.0)),
+            Err(error) => Err(Problem::new(Kind::MalformedRequest, error.body_text())),
+        }
+    }
+}
+
+/// The size of a page from its optional parameter.
+///
+/// # Errors
+/// Not 1 to 100.
+pub fn page_size(limit: Option<usize>) -> Result<usize, Problem> {
+    match limit.unwrap_or(PAGE_DEFAULT) {
+        limit @ 1..=PAGE_MAX => Ok(limit),
+        _ => Err(Problem::invalid("limit", format!("a page has 1 to {PAGE_MAX} items"))),
+    }
+}
+
+/// Checks that a text has between `min` and `max` characters and no control character.
+///
+/// # Errors
+/// It has not; `pointer` names it.
+pub fn text(pointer: &str, value: &str, min: usize, max: usize) -> Result<(), Problem> {
+    let length = value.chars().count();
+    if !(min..=max).contains(&length) {
+        return Err(Problem::invalid(pointer, format!("has to have {min} to {max} characters")));
+    }
+    if value.chars().any(|character| character.is_control() && character != '\n') {
+        return Err(Problem::invalid(pointer, "has a control character"));
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The web side: every request comes in here and is checked once.
+//!
+//! [`router`] has every route in one place, [`api`] one file an operation, [`problem`] every
+//! error that can be answered, [`extract`] what a handler may ask of a request, [`server`] the
+//! connections.
+
+pub mod api;
+pub mod extract;
+pub mod openapi;
+pub mod problem;
+pub mod router;
+pub mod server;
+
+use std::sync::Arc;
+
+use crate::app::App;
+
+/// What every handler is given.
+pub type Shop = Arc<App>;

@@ -1,0 +1,182 @@
+//! The description of the API, made from the handlers, and a browsable copy that needs nothing from
+//! outside. The types here only describe; the real ones are in [`crate::domain`].
+
+use axum::Router;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{Shop, api};
+
+/// The pages `/openapi.json` and `/docs/`.
+pub fn pages() -> Router<Shop> {
+    SwaggerUi::new("/docs").url("/openapi.json", Description::openapi()).into()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast",
+        description = "Sells things that run out. Errors are RFC 9457 problem details; each `type` is a page that \
+                       explains it."
+    ),
+    paths(
+        api::register::register,
+        api::login::login,
+        api::list_products::list_products,
+        api::view_product::view_product,
+        api::create_order::create_order,
+        api::list_orders::list_orders,
+        api::view_order::view_order,
+        api::list_events::list_events,
+        api::cancel_order::cancel_order,
+        api::create_product::create_product,
+        api::change_product::change_product,
+        api::adjust_stock::adjust_stock,
+        api::list_sagas::list_sagas,
+        api::resume_saga::resume_saga,
+        api::health::healthz,
+        api::health::readyz,
+    ),
+    modifiers(&Security)
+)]
+struct Description;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}
+
+/// Whole minor units of a currency.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Money {
+    #[schema(example = 1250)]
+    amount: i64,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    currency: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Product {
+    id: i64,
+    sku: String,
+    name: String,
+    description: String,
+    category: String,
+    price: Money,
+    /// Units that can be had.
+    available: i64,
+    /// When `available` was true.
+    as_of: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct ProductPage {
+    items: Vec<Product>,
+    next_cursor: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct AdminProduct {
+    id: i64,
+    sku: String,
+    name: String,
+    description: String,
+    category: String,
+    price: Money,
+    available: i64,
+    stock: i64,
+    reserved: i64,
+    version: i64,
+    updated_at: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct OrderLine {
+    product_id: i64,
+    sku: String,
+    name: String,
+    quantity: u32,
+    unit_price: Money,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Order {
+    id: uuid::Uuid,
+    /// PENDING, CONFIRMED, FAILED or CANCELLED.
+    status: String,
+    /// Why it is not, or no longer, CONFIRMED.
+    reason: Option<String>,
+    lines: Vec<OrderLine>,
+    total: Money,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct OrderPage {
+    items: Vec<Order>,
+    next_cursor: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Event {
+    saga_id: uuid::Uuid,
+    /// Counts from 1 without gaps.
+    sequence: u32,
+    time: String,
+    /// For example OrderCreated.
+    r#type: String,
+    data: serde_json::Value,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct EventPage {
+    items: Vec<Event>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Saga {
+    id: uuid::Uuid,
+    user_id: i64,
+    stuck: bool,
+    stuck_at: Option<String>,
+    undoing: Option<String>,
+    owner: uuid::Uuid,
+    epoch: u32,
+    updated_at: String,
+    order: Order,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct SagaPage {
+    items: Vec<Saga>,
+}
+
+/// RFC 9457 problem details.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Problem {
+    /// The address of a page that explains it.
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: String,
+}

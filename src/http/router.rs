@@ -1,0 +1,56 @@
+//! Every route in one place.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, patch, post};
+
+use super::problem::{Kind, Problem};
+use super::{Shop, api, openapi};
+
+/// The routes of the shop.
+pub fn router(shop: Shop) -> Router {
+    let v1 = Router::new()
+        .route("/auth/register", post(api::register::register))
+        .route("/auth/login", post(api::login::login))
+        .route("/products", get(api::list_products::list_products))
+        .route("/products/{id}", get(api::view_product::view_product))
+        .route("/orders", post(api::create_order::create_order).get(api::list_orders::list_orders))
+        .route("/orders/{id}", get(api::view_order::view_order))
+        .route("/orders/{id}/events", get(api::list_events::list_events))
+        .route("/orders/{id}/cancel", post(api::cancel_order::cancel_order))
+        .route("/admin/products", post(api::create_product::create_product))
+        .route("/admin/products/{id}", patch(api::change_product::change_product))
+        .route("/admin/products/{id}/stock", post(api::adjust_stock::adjust_stock))
+        .route("/admin/sagas", get(api::list_sagas::list_sagas))
+        .route("/admin/sagas/{id}/resume", post(api::resume_saga::resume_saga));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/healthz", get(api::health::healthz))
+        .route("/readyz", get(api::health::readyz))
+        .route("/problems/{slug}", get(problem_page))
+        .merge(openapi::pages())
+        .fallback(async || Problem::new(Kind::NotFound, "There is nothing at this address."))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")
+        })
+        .with_state(shop)
+}
+
+/// The page that a problem's `type` points to.
+async fn problem_page(Path(slug): Path<String>) -> Response {
+    let Some(about) = Kind::ALL.into_iter().map(Kind::about).find(|about| about.slug == slug) else {
+        return Problem::new(Kind::NotFound, "There is no such kind of problem.").into_response();
+    };
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>{title}</title><style>body{{font:1.1rem/1.6 system-ui;max-width:40rem;\
+         margin:4rem auto;padding:0 1rem;color-scheme:light dark}}</style><main><h1>{title}</h1><p>{explanation}</p>\
+         <p>Type <code>/problems/{slug}</code>, status {status}.</p></main></html>",
+        title = about.title,
+        explanation = about.explanation,
+        status = about.status,
+    ))
+    .into_response()
+}
