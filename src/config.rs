@@ -121,7 +121,8 @@ impl Config {
                 .map_err(|error| ConfigError(format!("{} cannot be read: {error}", file.display())))?;
             layers = layers.merge(Toml::string(&text));
         }
-        let environment = Env::prefixed("HOLDFAST_").ignore(&["admin_email", "admin_password", "shared"]).split("__");
+        let environment =
+            Env::prefixed("HOLDFAST_").ignore(&["admin_email", "admin_password", "shared"]).split("__");
         let config: Self = layers
             .merge(environment)
             .merge(Serialized::defaults(flags))

@@ -93,7 +93,9 @@ impl DataDir {
                 #[cfg(unix)]
                 std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
                 let mut file = options.open(&path).map_err(fail)?;
-                file.write_all(secret.expose_secret().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+                file.write_all(secret.expose_secret().as_bytes())
+                    .and_then(|()| file.sync_all())
+                    .map_err(fail)?;
                 Ok(secret)
             }
             Err(error) => Err(fail(error)),

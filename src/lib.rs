@@ -15,13 +15,17 @@
 
 pub mod adapters;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod data_dir;
 pub mod domain;
 pub mod http;
 pub mod ports;
 pub mod saga;
+pub mod shutdown;
 pub mod stock_room;
+pub mod telemetry;
 pub mod worker;

@@ -48,7 +48,11 @@ impl StockRoom {
     ///
     /// # Errors
     /// See [`ProductError`].
-    pub async fn change_product(&self, id: ProductId, change: ProductChange) -> Result<Product, ProductError> {
+    pub async fn change_product(
+        &self,
+        id: ProductId,
+        change: ProductChange,
+    ) -> Result<Product, ProductError> {
         let product = self.ports.ledger.change_product(id, change, self.ports.clock.now()).await?;
         self.catalog.forget(id).await;
         Ok(product)

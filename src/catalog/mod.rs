@@ -79,7 +79,8 @@ impl Catalog {
             Some(card) => card,
             None => {
                 // However many ask at once, the ledger is asked once.
-                let load = async { Ok(self.ledger.product(id).await?.as_ref().map(|p| Arc::new(Card::of(p)))) };
+                let load =
+                    async { Ok(self.ledger.product(id).await?.as_ref().map(|p| Arc::new(Card::of(p)))) };
                 self.cards.try_get_with(id, load).await.map_err(|error: Arc<Unavailable>| (*error).clone())?
             }
         };

@@ -212,7 +212,10 @@ impl FromStr for Reason {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == word).ok_or_else(|| UnknownWord(word.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .ok_or_else(|| UnknownWord(word.to_owned()))
     }
 }
 

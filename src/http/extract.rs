@@ -58,7 +58,8 @@ fn principal(headers: &HeaderMap, shop: &Shop) -> Result<Principal, Problem> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    let token = token.ok_or_else(|| Problem::new(Kind::Unauthorized, "The header has to be: Bearer and a token."))?;
+    let token =
+        token.ok_or_else(|| Problem::new(Kind::Unauthorized, "The header has to be: Bearer and a token."))?;
     shop.tokens
         .verify(token)
         .ok_or_else(|| Problem::new(Kind::Unauthorized, "The token is not ours, or it has expired."))
@@ -85,7 +86,8 @@ impl FromRequestParts<Shop> for IdempotencyKey {
             return Err(missing("The header Idempotency-Key comes more than once."));
         }
         let key = value.to_str().ok().map(str::trim).filter(|key| !key.is_empty());
-        let key = key.ok_or_else(|| missing("The header Idempotency-Key has to be visible ASCII characters."))?;
+        let key =
+            key.ok_or_else(|| missing("The header Idempotency-Key has to be visible ASCII characters."))?;
         if key.len() > KEY_MAX {
             return Err(Problem::invalid("Idempotency-Key", format!("has more than {KEY_MAX} characters")));
         }
@@ -137,7 +139,9 @@ fn explain<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Probl
         use serde_path_to_error::Segment;
         match segment {
             Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Map { key } => {
+                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+            }
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }

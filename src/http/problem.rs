@@ -287,6 +287,11 @@ impl Problem {
         Self::new(Kind::InvalidRequest, format!("{pointer}: {detail}")).with("errors", &[error])
     }
 
+    /// What is particular about it, in a sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Adds a member to the answer.
     #[must_use]
     pub fn with(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Self {
@@ -305,7 +310,8 @@ impl IntoResponse for Problem {
         members.insert("status".into(), status.as_u16().into());
         members.insert("detail".into(), self.detail.into());
         let body = Value::Object(members).to_string();
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());

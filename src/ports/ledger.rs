@@ -10,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, Order, OrderId, Product, ProductChange,
-    ProductId, Purchase, Reason, StepName, StockLevel, Timestamp, UserId,
+    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, Order, OrderId, Product,
+    ProductChange, ProductId, Purchase, Reason, StepName, StockLevel, Timestamp, UserId,
 };
 
 use super::Unavailable;
@@ -283,7 +283,12 @@ pub trait Ledger: Send + Sync {
     ) -> Result<CancelRequest, Unavailable>;
 
     /// Writes down that the saga is stuck at `step` (its undo, when it is marked as undoing).
-    async fn park_saga(&self, saga: SagaRef, step: StepName, undoing: Option<Reason>) -> Result<(), SagaError>;
+    async fn park_saga(
+        &self,
+        saga: SagaRef,
+        step: StepName,
+        undoing: Option<Reason>,
+    ) -> Result<(), SagaError>;
 
     /// Gives every unfinished saga that is not `driver.instance`'s own to it, with the next epoch.
     /// Stuck ones stay stuck.

@@ -38,7 +38,9 @@ impl Engine {
             CancelRequest::NotFound => Ok(CancelAnswer::NotFound),
             CancelRequest::NotPossible(order) => Ok(CancelAnswer::NotPossible(order)),
             CancelRequest::Done(order) => Ok(CancelAnswer::Done(order)),
-            CancelRequest::Recorded(order) | CancelRequest::UnderWay(order) => Ok(CancelAnswer::Recorded(order)),
+            CancelRequest::Recorded(order) | CancelRequest::UnderWay(order) => {
+                Ok(CancelAnswer::Recorded(order))
+            }
             CancelRequest::Undo(saga) => {
                 let order = Arc::clone(&saga.order);
                 let Some(standing) = self.adopt(*saga).await? else {

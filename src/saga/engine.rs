@@ -93,10 +93,7 @@ impl Engine {
             ),
             // Many, because the gateway may take its time; where it answers for whole batches at
             // once, few of them ever have work.
-            (
-                Arc::new(TakePayment { payments, ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }),
-                256,
-            ),
+            (Arc::new(TakePayment { payments, ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }), 256),
             (Arc::new(ConfirmOrder { ledger, gate, clock }), 2),
         ];
         Self::start_with(steps, ports, config)
@@ -264,7 +261,9 @@ impl Router {
             let at = self.ports.clock.now();
             let reference = SagaRef { id: saga.id, driver: saga.driver, at };
             match self.ports.ledger.park_saga(reference, step, undoing).await {
-                Ok(()) | Err(SagaError::Superseded | SagaError::WrongState | SagaError::ToBeUndone(_)) => break,
+                Ok(()) | Err(SagaError::Superseded | SagaError::WrongState | SagaError::ToBeUndone(_)) => {
+                    break;
+                }
                 Err(SagaError::Unknown(error)) => {
                     tracing::error!(%error, saga = %saga.id, "a stuck saga could not be written down");
                     tokio::time::sleep(self.ports.clock.jittered(self.config.pause_max)).await;

@@ -93,7 +93,12 @@ impl Desk {
     }
 
     /// Admits a saga that exists already, as soon as there is room; `None` when it is on its way.
-    pub async fn admit_existing(self: &Arc<Self>, saga: OrderId, key: Digest, body: Digest) -> Option<Ticket> {
+    pub async fn admit_existing(
+        self: &Arc<Self>,
+        saga: OrderId,
+        key: Digest,
+        body: Digest,
+    ) -> Option<Ticket> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
         let mut open = self.open();
         if open.sagas.contains(&saga) {

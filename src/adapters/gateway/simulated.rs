@@ -144,7 +144,11 @@ impl SimulatedGateway {
     }
 
     /// Puts charges into the store, each once a key; answers what stands there afterwards.
-    async fn deliver(store: &Writer, charges: Vec<(ChargeRequest, bool)>, at: i64) -> Result<Vec<Stored>, Unavailable> {
+    async fn deliver(
+        store: &Writer,
+        charges: Vec<(ChargeRequest, bool)>,
+        at: i64,
+    ) -> Result<Vec<Stored>, Unavailable> {
         let work = move |connection: &Connection| {
             charges.iter().map(|(request, declined)| settle(connection, request, *declined, at)).collect()
         };
@@ -274,7 +278,12 @@ fn as_answer(stored: Option<Stored>) -> Result<Capture, ChargeError> {
     }
 }
 
-fn settle(connection: &Connection, request: &ChargeRequest, declined: bool, at: i64) -> rusqlite::Result<Stored> {
+fn settle(
+    connection: &Connection,
+    request: &ChargeRequest,
+    declined: bool,
+    at: i64,
+) -> rusqlite::Result<Stored> {
     let state = if declined { ChargeState::Declined } else { ChargeState::Captured };
     insert(connection, request.order, request.amount, state, at)
 }

@@ -123,7 +123,11 @@ impl State {
 }
 
 /// Changes the level of each line's product.
-fn each_level(products: &mut HashMap<ProductId, Level>, lines: &[BasketLine], change: impl Fn(&mut Level, i64)) {
+fn each_level(
+    products: &mut HashMap<ProductId, Level>,
+    lines: &[BasketLine],
+    change: impl Fn(&mut Level, i64),
+) {
     for line in lines {
         if let Some(level) = products.get_mut(&line.product_id) {
             change(level, i64::from(line.quantity.get()));

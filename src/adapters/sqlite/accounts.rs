@@ -38,12 +38,7 @@ pub fn by_email(connection: &Connection, email: &str) -> rusqlite::Result<Option
                 "admin" => Role::Admin,
                 _ => Role::Customer,
             };
-            Ok(Account {
-                id: UserId(row.get(0)?),
-                email: row.get(1)?,
-                password_hash: row.get(2)?,
-                role,
-            })
+            Ok(Account { id: UserId(row.get(0)?), email: row.get(1)?, password_hash: row.get(2)?, role })
         })
         .optional()
 }

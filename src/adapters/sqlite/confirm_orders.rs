@@ -53,9 +53,7 @@ fn confirm(
             "UPDATE orders SET status = 'CONFIRMED', updated_at = ?, version = version + 1, \
              event_count = event_count + ? WHERE id = ? AND status = 'PENDING' RETURNING event_count",
         )?
-        .query_row(params![saga.at.0, 1 + i64::from(confirmation.capture.is_some()), id], |row| {
-            row.get(0)
-        })?;
+        .query_row(params![saga.at.0, 1 + i64::from(confirmation.capture.is_some()), id], |row| row.get(0))?;
     for line in order.lines.iter() {
         let units = i64::from(line.quantity.get());
         log_stock(connection, line.product_id, -units, &saga, &StockReason::Sale)?;

@@ -76,8 +76,9 @@ impl StoreFile {
             return Err(OpenError::Newer { path: path.to_owned(), found, known });
         }
         // Writes in any case, so that a full or read-only disk is noticed now and not by a buyer.
-        let transaction =
-            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(explain)?;
+        let transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(explain)?;
         for migration in &self.migrations[usize::try_from(found).unwrap_or_default()..] {
             transaction.execute_batch(migration).map_err(explain)?;
         }

@@ -13,8 +13,8 @@ use crate::domain::{
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Confirmation, CreateOrderError,
-    KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role, SagaError, SagaRef,
-    StockLogSum, Undoing,
+    KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role, SagaError,
+    SagaRef, StockLogSum, Undoing,
 };
 
 use super::file::{OpenError, StoreFile};
@@ -22,9 +22,7 @@ use super::key_filter::{KeyFilter, REMEMBERED};
 use super::readers::Readers;
 use super::rows::{blob, digest, order_head, select_orders, with_lines};
 use super::writer::{WriteError, Writer};
-use super::{
-    accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, undo_orders,
-};
+use super::{accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, undo_orders};
 
 const FILE: StoreFile = StoreFile {
     name: "ledger",
@@ -115,15 +113,19 @@ impl Ledger for SqliteLedger {
         if !self.keys.may_contain(key) {
             return Ok(None);
         }
-        let found =
-            self.readers.read(move |connection| create_orders::find_by_key(connection, user, key, since)).await?;
+        let found = self
+            .readers
+            .read(move |connection| create_orders::find_by_key(connection, user, key, since))
+            .await?;
         Ok(found.map(|(order, body)| KnownPurchase { order, body }))
     }
 
     async fn create_orders(&self, batch: Vec<NewOrder>) -> Vec<Result<Arc<Order>, CreateOrderError>> {
         let keys = Arc::clone(&self.keys);
-        self.write_batch(batch, move |connection, batch| create_orders::create_orders(connection, &keys, batch))
-            .await
+        self.write_batch(batch, move |connection, batch| {
+            create_orders::create_orders(connection, &keys, batch)
+        })
+        .await
     }
 
     async fn confirm_orders(&self, batch: Vec<Confirmation>) -> Vec<Result<Arc<Order>, SagaError>> {
@@ -156,7 +158,12 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| cancel_order::request_cancel(connection, order, user, driver, at)).await
     }
 
-    async fn park_saga(&self, saga: SagaRef, step: StepName, undoing: Option<Reason>) -> Result<(), SagaError> {
+    async fn park_saga(
+        &self,
+        saga: SagaRef,
+        step: StepName,
+        undoing: Option<Reason>,
+    ) -> Result<(), SagaError> {
         self.write(move |connection| sagas::park(connection, &saga, step, undoing)).await?
     }
 
@@ -206,7 +213,8 @@ impl Ledger for SqliteLedger {
         let after = after.map_or([0; 16], blob);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let query = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(&select_orders("WHERE id > ? ORDER BY id LIMIT ?"))?;
+            let mut statement =
+                connection.prepare_cached(&select_orders("WHERE id > ? ORDER BY id LIMIT ?"))?;
             let heads = statement.query_map(params![after, limit], order_head)?;
             heads.map(|head| with_lines(connection, head?)).collect()
         };

@@ -27,7 +27,9 @@ pub fn append(
         .collect();
     let json = serde_json::to_string(&events).expect("events are plain data");
     connection
-        .prepare_cached("INSERT INTO outbox (saga_id, first_sequence, events, created_at) VALUES (?, ?, ?, ?)")?
+        .prepare_cached(
+            "INSERT INTO outbox (saga_id, first_sequence, events, created_at) VALUES (?, ?, ?, ?)",
+        )?
         .execute(params![blob(saga), first, json, at.0])?;
     Ok(())
 }
@@ -41,8 +43,8 @@ pub fn parse(text: &str) -> rusqlite::Result<Vec<Event>> {
 
 /// The events of a saga in sequence.
 pub fn of_saga(connection: &Connection, saga: OrderId) -> rusqlite::Result<Vec<Event>> {
-    let mut statement = connection
-        .prepare_cached("SELECT events FROM outbox WHERE saga_id = ? ORDER BY first_sequence")?;
+    let mut statement =
+        connection.prepare_cached("SELECT events FROM outbox WHERE saga_id = ? ORDER BY first_sequence")?;
     let mut rows = statement.query([blob(saga)])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {

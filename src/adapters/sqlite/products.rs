@@ -27,8 +27,10 @@ pub fn list(connection: &Connection, query: &ProductQuery) -> rusqlite::Result<V
         sql.push_str(&format!(" AND category = ?{}", values.len()));
     }
     if let Some(text) = &query.text {
-        let escaped: String =
-            text.chars().flat_map(|c| ['%', '_', '\\'].contains(&c).then_some('\\').into_iter().chain([c])).collect();
+        let escaped: String = text
+            .chars()
+            .flat_map(|c| ['%', '_', '\\'].contains(&c).then_some('\\').into_iter().chain([c]))
+            .collect();
         values.push(format!("%{escaped}%").into());
         let n = values.len();
         sql.push_str(&format!(" AND (name LIKE ?{n} ESCAPE '\\' OR sku LIKE ?{n} ESCAPE '\\')"));
@@ -175,7 +177,9 @@ pub fn adjust(
     let reason = StockReason::Adjustment(adjustment.reason.clone());
     log(connection, adjustment.product, adjustment.delta, &reason, adjustment.at)?;
     connection
-        .prepare_cached("INSERT INTO stock_adjustments (key_digest, body_digest, created_at) VALUES (?, ?, ?)")?
+        .prepare_cached(
+            "INSERT INTO stock_adjustments (key_digest, body_digest, created_at) VALUES (?, ?, ?)",
+        )?
         .execute(params![adjustment.key.0, adjustment.body.0, adjustment.at.0])?;
     Ok(Ok(Adjusted { product, repeated: false }))
 }

@@ -78,8 +78,7 @@ pub fn product(row: &Row<'_>) -> rusqlite::Result<Product> {
 }
 
 /// The columns of `orders` that [`order_head`] reads.
-pub const ORDER_COLUMNS: &str =
-    "id, user_id, status, reason, total_minor, currency, created_at, updated_at";
+pub const ORDER_COLUMNS: &str = "id, user_id, status, reason, total_minor, currency, created_at, updated_at";
 
 /// An order whose lines are still to be read.
 pub fn order_head(row: &Row<'_>) -> rusqlite::Result<Order> {

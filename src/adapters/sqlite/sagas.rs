@@ -50,7 +50,9 @@ pub fn find(connection: &Connection, id: OrderId) -> rusqlite::Result<Option<Sag
 /// Deletes the row if it is the driver's; whether it was.
 pub fn finish(connection: &Connection, saga: &SagaRef) -> rusqlite::Result<bool> {
     let finished = connection
-        .prepare_cached("DELETE FROM saga_states WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0")?
+        .prepare_cached(
+            "DELETE FROM saga_states WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0",
+        )?
         .execute(params![blob(saga.id), saga.driver.instance.0.into_bytes(), saga.driver.epoch])?;
     Ok(finished == 1)
 }
@@ -84,14 +86,19 @@ pub fn park(
 }
 
 /// Makes `instance` the owner of every unfinished saga that is not its own, and lists them.
-pub fn claim(connection: &Connection, instance: InstanceId, at: Timestamp) -> rusqlite::Result<Vec<OpenSaga>> {
+pub fn claim(
+    connection: &Connection,
+    instance: InstanceId,
+    at: Timestamp,
+) -> rusqlite::Result<Vec<OpenSaga>> {
     let owner = instance.0.into_bytes();
     let mut statement = connection.prepare(
         "UPDATE saga_states SET owner = ?1, epoch = epoch + 1, updated_at = ?2 \
          WHERE tombstone = 0 AND owner <> ?1 RETURNING saga_id",
     )?;
-    let claimed: Vec<OrderId> =
-        statement.query_map(params![owner, at.0], |row| order_id(row, 0))?.collect::<rusqlite::Result<_>>()?;
+    let claimed: Vec<OrderId> = statement
+        .query_map(params![owner, at.0], |row| order_id(row, 0))?
+        .collect::<rusqlite::Result<_>>()?;
     claimed.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
 }
 

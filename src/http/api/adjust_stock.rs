@@ -64,7 +64,9 @@ pub async fn adjust_stock(
             Err(Problem::new(Kind::OutOfStock, format!("Only {available} units can be taken away."))
                 .with("available", &available))
         }
-        Err(AdjustError::TooMany) => Err(Problem::invalid("/delta", "the stock would be too large to be counted")),
+        Err(AdjustError::TooMany) => {
+            Err(Problem::invalid("/delta", "the stock would be too large to be counted"))
+        }
         Err(AdjustError::KeyReused) => {
             Err(Problem::new(Kind::IdempotencyKeyReused, "This key was used for another change of stock."))
         }

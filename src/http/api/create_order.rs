@@ -6,7 +6,8 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use crate::domain::{
-    Basket, BasketError, Digest, Money, Order, OrderStatus, PaymentToken, ProductId, Purchase, Reason, Refusal,
+    Basket, BasketError, Digest, Money, Order, OrderStatus, PaymentToken, ProductId, Purchase, Reason,
+    Refusal,
 };
 use crate::http::Shop;
 use crate::http::extract::{Customer, IdempotencyKey, Json, text};
@@ -56,8 +57,12 @@ pub async fn create_order(
     let sale = &shop.config.sale;
     let lines = body.lines.iter().map(|line| (ProductId(line.product_id), line.quantity));
     let basket = Basket::new(lines, sale.lines_max, sale.quantity_max).map_err(|error| match error {
-        BasketError::Quantity { line, .. } => Problem::invalid(format!("/lines/{line}/quantity"), error.to_string()),
-        BasketError::Empty | BasketError::TooManyLines { .. } => Problem::invalid("/lines", error.to_string()),
+        BasketError::Quantity { line, .. } => {
+            Problem::invalid(format!("/lines/{line}/quantity"), error.to_string())
+        }
+        BasketError::Empty | BasketError::TooManyLines { .. } => {
+            Problem::invalid("/lines", error.to_string())
+        }
     })?;
     if let Some(token) = &body.payment_token {
         text("/payment_token", token, 1, TOKEN_MAX)?;
@@ -83,7 +88,9 @@ pub async fn create_order(
             Err(Problem::new(Kind::IdempotencyKeyReused, "This key was used for another order."))
         }
         PurchaseAnswer::Busy => Err(Problem::new(Kind::Busy, "Too many purchases are on their way.")),
-        PurchaseAnswer::TimedOut => Err(Problem::new(Kind::Unavailable, "The purchase had no answer in time.")),
+        PurchaseAnswer::TimedOut => {
+            Err(Problem::new(Kind::Unavailable, "The purchase had no answer in time."))
+        }
     }
 }
 
@@ -130,8 +137,12 @@ fn refused(refusal: Refusal, lines: &[CreateOrderLine]) -> Problem {
             let index = lines.iter().position(|line| line.product_id == id.0).unwrap_or_default();
             Problem::invalid(format!("/lines/{index}/product_id"), format!("there is no product {id}"))
         }
-        Refusal::MixedCurrencies => Problem::invalid("/lines", "the products are priced in different currencies"),
-        Refusal::TotalOverflow => Problem::invalid("/lines", "the total is larger than any amount of money can be"),
+        Refusal::MixedCurrencies => {
+            Problem::invalid("/lines", "the products are priced in different currencies")
+        }
+        Refusal::TotalOverflow => {
+            Problem::invalid("/lines", "the total is larger than any amount of money can be")
+        }
         Refusal::PriceChanged { total } => {
             Problem::new(Kind::PriceChanged, format!("The total is {total} now.")).with("total", &total)
         }

@@ -23,7 +23,8 @@ pub async fn login(State(shop): State<Shop>, Json(body): Json<Credentials>) -> R
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let matches = shop.passwords.matches(body.password, hash).await?;
     let account = account.filter(|_| matches);
-    let account = account.ok_or_else(|| Problem::new(Kind::Unauthorized, "The address or the password is wrong."))?;
+    let account =
+        account.ok_or_else(|| Problem::new(Kind::Unauthorized, "The address or the password is wrong."))?;
     let principal = Principal { user: account.id, role: account.role };
     Ok(json(StatusCode::OK, &Token::issue(&shop, principal)))
 }

@@ -85,8 +85,8 @@ pub async fn open_account(shop: &App, credentials: Credentials, role: Role) -> R
 fn check_email(email: &str) -> Result<(), Problem> {
     let plausible = email.len() <= EMAIL_MAX
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
-        && email.split_once('@').is_some_and(|(name, host)| {
-            !name.is_empty() && !host.is_empty() && !host.contains('@')
-        });
+        && email
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if plausible { Ok(()) } else { Err(Problem::invalid("/email", "is not an e-mail address")) }
 }

@@ -16,7 +16,10 @@ use super::raw_json;
         (status = 200, body = crate::http::openapi::Product),
         (status = 404, description = "not-found", body = crate::http::openapi::Problem),
     ))]
-pub async fn view_product(State(shop): State<Shop>, ProductPath(id): ProductPath) -> Result<Response, Problem> {
+pub async fn view_product(
+    State(shop): State<Shop>,
+    ProductPath(id): ProductPath,
+) -> Result<Response, Problem> {
     let product = shop.catalog.view(id).await?;
     let product = product.ok_or_else(|| Problem::new(Kind::NotFound, "There is no such product."))?;
     Ok(raw_json(StatusCode::OK, product))

@@ -1,0 +1,356 @@
+//! Proves, from the stores alone, that nothing was lost, sold twice or charged wrongly.
+//!
+//! Works over the ports, so it is the same for every back end. Money is compared with the list that
+//! the gateway keeps, not with what the shop believes. Orders and charges are read side by side in
+//! order of id; only one small record an order is kept in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::domain::{EventBody, Order, OrderId, OrderStatus, ProductId, order};
+use crate::ports::Unavailable;
+use crate::ports::event_log::{EventLog, Position};
+use crate::ports::ledger::{Ledger, ProductQuery};
+use crate::ports::payments::{ChargeRecord, ChargeState, Payments};
+
+/// Rows read in one go.
+const PAGE: usize = 2_000;
+
+/// What an audit found.
+#[derive(Clone, Default, Debug, Serialize)]
+pub struct Report {
+    /// The first broken invariant, by name, with what breaks it. None: everything holds.
+    pub broken: Option<Broken>,
+    pub products: u64,
+    pub orders: BTreeMap<&'static str, u64>,
+    pub units_sold: i64,
+    /// Minor units of CONFIRMED orders by currency.
+    pub revenue_minor: BTreeMap<String, i64>,
+    pub charges: BTreeMap<&'static str, u64>,
+    pub events: u64,
+    /// Orders that wait for an administrator.
+    pub stuck: Vec<OrderId>,
+}
+
+/// A broken invariant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Broken {
+    pub invariant: &'static str,
+    pub detail: String,
+}
+
+/// Why an audit ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error("{}: {}", .0.invariant, .0.detail)]
+    Broken(Broken),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The stores of a shop at rest.
+pub struct Audit {
+    pub ledger: Arc<dyn Ledger>,
+    pub payments: Arc<dyn Payments>,
+    pub events: Arc<dyn EventLog>,
+}
+
+/// What the event log says of an order.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// Number of its last event.
+    last: u32,
+    ending: Option<OrderStatus>,
+    paid: bool,
+    refunded: bool,
+}
+
+macro_rules! hold {
+    ($condition:expr, $invariant:literal, $($detail:tt)+) => {
+        if !$condition {
+            return Err(AuditError::Broken(Broken { invariant: $invariant, detail: format!($($detail)+) }));
+        }
+    };
+}
+
+impl Audit {
+    /// Checks everything and stops at the first broken invariant. `progress` is told the number of
+    /// orders looked at.
+    ///
+    /// # Errors
+    /// A store does not answer. A broken invariant is not an error but the report's finding.
+    pub async fn run(&self, mut progress: impl FnMut(u64)) -> Result<Report, Unavailable> {
+        let mut report = Report::default();
+        match self.check(&mut report, &mut progress).await {
+            Ok(()) => {}
+            Err(AuditError::Broken(broken)) => report.broken = Some(broken),
+            Err(AuditError::Unavailable(error)) => return Err(error),
+        }
+        Ok(report)
+    }
+
+    async fn check(&self, report: &mut Report, progress: &mut impl FnMut(u64)) -> Result<(), AuditError> {
+        let mut told = self.read_events(report).await?;
+        let mut promised: HashMap<ProductId, i64> = HashMap::new();
+        let mut sold: HashMap<ProductId, i64> = HashMap::new();
+        let mut charges = Charges { payments: &self.payments, page: Vec::new(), next: 0, after: None };
+        let (mut after, mut count, mut on_their_way) = (None, 0, 0);
+        loop {
+            let page = self.ledger.orders_after(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            for order in &page {
+                let charge = charges.of(order.id, report).await?;
+                check_order(order, charge.as_ref(), told.remove(&order.id))?;
+                *report.orders.entry(order.status.as_str()).or_default() += 1;
+                on_their_way += usize::from(order.status == OrderStatus::Pending);
+                let units = match order.status {
+                    OrderStatus::Pending => Some(&mut promised),
+                    OrderStatus::Confirmed => {
+                        let currency = order.total.currency.to_string();
+                        *report.revenue_minor.entry(currency).or_default() += order.total.minor;
+                        Some(&mut sold)
+                    }
+                    OrderStatus::Failed | OrderStatus::Cancelled => None,
+                };
+                if let Some(units) = units {
+                    for line in order.lines.iter() {
+                        *units.entry(line.product_id).or_default() += i64::from(line.quantity.get());
+                    }
+                }
+            }
+            count += page.len() as u64;
+            progress(count);
+        }
+        charges.rest(report).await?;
+        if let Some(saga) = told.keys().next() {
+            hold!(false, "events-complete", "there are events of {saga}, which is no order");
+        }
+        self.check_sagas(report, on_their_way).await?;
+        report.units_sold = sold.values().sum();
+        self.check_stock(report, &promised, &sold).await
+    }
+
+    /// Each saga's events come in sequence, without gaps.
+    async fn read_events(&self, report: &mut Report) -> Result<HashMap<OrderId, Told>, AuditError> {
+        let mut told: HashMap<OrderId, Told> = HashMap::new();
+        let mut position = Position::default();
+        loop {
+            let entries = self.events.read(position, PAGE).await?;
+            let Some(last) = entries.last() else { return Ok(told) };
+            position = last.position;
+            for event in entries.into_iter().flat_map(|entry| entry.events) {
+                report.events += 1;
+                let saga = event.saga_id;
+                let of_saga = told.entry(saga).or_default();
+                hold!(
+                    event.sequence == of_saga.last + 1,
+                    "events-complete",
+                    "order {saga}: event {} follows event {}",
+                    event.sequence,
+                    of_saga.last
+                );
+                of_saga.last = event.sequence;
+                match event.body {
+                    EventBody::OrderConfirmed { .. } => of_saga.ending = Some(OrderStatus::Confirmed),
+                    EventBody::OrderFailed { .. } => of_saga.ending = Some(OrderStatus::Failed),
+                    EventBody::OrderCancelled { .. } => of_saga.ending = Some(OrderStatus::Cancelled),
+                    EventBody::PaymentProcessed { .. } => of_saga.paid = true,
+                    EventBody::PaymentRefunded { .. } => of_saga.refunded = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Every order on its way has a saga that can finish it.
+    async fn check_sagas(&self, report: &mut Report, on_their_way: usize) -> Result<(), AuditError> {
+        let open = self.ledger.open_sagas(usize::MAX).await?;
+        let pending = open.iter().filter(|saga| saga.order.status == OrderStatus::Pending).count();
+        hold!(
+            pending == on_their_way,
+            "sagas-finish",
+            "{on_their_way} orders are PENDING, but {pending} have a saga that can finish them"
+        );
+        for saga in &open {
+            hold!(
+                matches!(saga.order.status, OrderStatus::Pending | OrderStatus::Confirmed),
+                "sagas-finish",
+                "order {} is {} and still has an open saga",
+                saga.order.id,
+                saga.order.status.as_str()
+            );
+        }
+        report.stuck = open.iter().filter(|saga| saga.stuck.is_some()).map(|saga| saga.order.id).collect();
+        Ok(())
+    }
+
+    /// On hand + sold = everything ever stocked, and reserved = what PENDING orders were promised.
+    async fn check_stock(
+        &self,
+        report: &mut Report,
+        promised: &HashMap<ProductId, i64>,
+        sold: &HashMap<ProductId, i64>,
+    ) -> Result<(), AuditError> {
+        let log: HashMap<_, _> = self.ledger.stock_log_sums().await?.into_iter().collect();
+        let mut query = ProductQuery { limit: PAGE, ..ProductQuery::default() };
+        loop {
+            let page = self.ledger.products(&query).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            query.after = Some(last.id);
+            for product in &page {
+                report.products += 1;
+                let id = product.id;
+                let units = |of: &HashMap<ProductId, i64>| of.get(&id).copied().unwrap_or_default();
+                let (sold, promised, log) =
+                    (units(sold), units(promised), log.get(&id).copied().unwrap_or_default());
+                hold!(
+                    product.stock + sold == log.stocked,
+                    "stock-conserved",
+                    "product {id}: {} on hand + {sold} sold is not the {} ever stocked",
+                    product.stock,
+                    log.stocked
+                );
+                hold!(
+                    log.sold == -sold,
+                    "stock-log-complete",
+                    "product {id}: the stock log says {} sold, the orders say {sold}",
+                    -log.sold
+                );
+                hold!(
+                    product.reserved == promised,
+                    "reserved-is-pending",
+                    "product {id}: {} are reserved, {promised} were promised to PENDING orders",
+                    product.reserved
+                );
+                hold!(
+                    0 <= product.reserved && product.reserved <= product.stock,
+                    "never-oversold",
+                    "product {id}: {} reserved of {} in stock",
+                    product.reserved,
+                    product.stock
+                );
+            }
+        }
+    }
+}
+
+fn check_order(order: &Order, charge: Option<&ChargeRecord>, told: Option<Told>) -> Result<(), AuditError> {
+    let (id, status) = (order.id, order.status.as_str());
+    let total = order::total_of(&order.lines);
+    hold!(total == Ok(order.total), "totals-add-up", "order {id}: its total is not the sum of its lines");
+
+    let captured = charge.filter(|charge| charge.state == ChargeState::Captured);
+    match order.status {
+        OrderStatus::Confirmed if order.total.minor > 0 => {
+            // A cancel may be on its way: the money is back, the order not CANCELLED yet.
+            let refunded = charge.filter(|charge| charge.state == ChargeState::Refunded);
+            let told_refunded = told.is_some_and(|told| told.refunded);
+            let taken = captured.or(refunded.filter(|_| !told_refunded));
+            hold!(
+                taken.is_some_and(|charge| charge.amount == order.total),
+                "confirmed-is-paid",
+                "order {id} is {status} over {} but the gateway has {}",
+                order.total,
+                described(charge)
+            );
+        }
+        OrderStatus::Pending => {}
+        OrderStatus::Confirmed | OrderStatus::Failed | OrderStatus::Cancelled => {
+            hold!(
+                captured.is_none(),
+                "no-money-kept",
+                "order {id} is {status} over {} but the gateway has {}",
+                order.total,
+                described(charge)
+            );
+        }
+    }
+
+    let Some(told) = told else {
+        hold!(false, "events-complete", "order {id} has no events");
+        return Ok(());
+    };
+    let ending = Some(order.status).filter(|status| *status != OrderStatus::Pending);
+    hold!(
+        told.ending == ending,
+        "events-complete",
+        "order {id} is {status}, its events end in {:?}",
+        told.ending
+    );
+    let paid = order.total.minor > 0 && order.status == OrderStatus::Confirmed;
+    hold!(told.paid || !paid, "events-complete", "order {id} is {status} without an event of its payment");
+    Ok(())
+}
+
+fn described(charge: Option<&ChargeRecord>) -> String {
+    charge.map_or("no charge".into(), |charge| format!("a charge of {}, {:?}", charge.amount, charge.state))
+}
+
+/// The gateway's list, read in step with the orders.
+struct Charges<'a> {
+    payments: &'a Arc<dyn Payments>,
+    page: Vec<ChargeRecord>,
+    next: usize,
+    after: Option<OrderId>,
+}
+
+impl Charges<'_> {
+    /// The charge of an order. Charges before it have no order: none of them may have money.
+    async fn of(&mut self, id: OrderId, report: &mut Report) -> Result<Option<ChargeRecord>, AuditError> {
+        loop {
+            match self.peek().await? {
+                Some(charge) if charge.order < id => {
+                    let charge = self.take(report);
+                    without_order(charge.as_ref())?;
+                }
+                Some(charge) if charge.order == id => return Ok(self.take(report)),
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// What is left after the last order.
+    async fn rest(&mut self, report: &mut Report) -> Result<(), AuditError> {
+        while self.peek().await?.is_some() {
+            without_order(self.take(report).as_ref())?;
+        }
+        Ok(())
+    }
+
+    async fn peek(&mut self) -> Result<Option<&ChargeRecord>, Unavailable> {
+        if self.next == self.page.len() {
+            self.page = self.payments.list(self.after, PAGE).await?;
+            self.next = 0;
+            self.after = self.page.last().map(|charge| charge.order).or(self.after);
+        }
+        Ok(self.page.get(self.next))
+    }
+
+    fn take(&mut self, report: &mut Report) -> Option<ChargeRecord> {
+        let charge = self.page.get(self.next).cloned()?;
+        self.next += 1;
+        let state = match charge.state {
+            ChargeState::Captured => "captured",
+            ChargeState::Declined => "declined",
+            ChargeState::Voided => "voided",
+            ChargeState::Refunded => "refunded",
+        };
+        *report.charges.entry(state).or_default() += 1;
+        Some(charge)
+    }
+}
+
+fn without_order(charge: Option<&ChargeRecord>) -> Result<(), AuditError> {
+    let Some(charge) = charge else { return Ok(()) };
+    hold!(
+        charge.state != ChargeState::Captured,
+        "charge-has-order",
+        "the gateway keeps {} for {}, which is no order",
+        charge.amount,
+        charge.order
+    );
+    Ok(())
+}

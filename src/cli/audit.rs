@@ -1,0 +1,58 @@
+//! `holdfast audit`: proves that nothing was lost, sold twice or charged wrongly.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::app::Stores;
+use crate::audit::{Audit, Report};
+
+use super::output::Progress;
+use super::{Common, output};
+
+#[derive(Args)]
+#[command(after_help = "Stop the shop first: an audit looks at stores at rest.
+
+Example:
+  holdfast audit --data-dir ./holdfast-data")]
+pub struct AuditArgs {}
+
+pub async fn run(_: AuditArgs, common: Common) -> anyhow::Result<ExitCode> {
+    let stores = Stores::open_existing(&common.load(None)?)?;
+    let audit = Audit { ledger: stores.ledger, payments: stores.payments, events: stores.events };
+    let mut progress = Progress::new("orders", None, common.json);
+    let report = audit.run(|orders| progress.at(orders)).await?;
+    progress.finish();
+    output::print(common.json, &report, || describe(&report));
+    Ok(if report.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn describe(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<12} {value}");
+    };
+    let counts = |counts: &std::collections::BTreeMap<&'static str, u64>| {
+        let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    };
+    line("products", report.products.to_string());
+    line("orders", counts(&report.orders));
+    line("units sold", report.units_sold.to_string());
+    for (currency, minor) in &report.revenue_minor {
+        let shown = currency.parse().map(|currency| crate::domain::Money::new(*minor, currency).to_string());
+        line("revenue", shown.unwrap_or_else(|_| format!("{minor} {currency}")));
+    }
+    line("charges", counts(&report.charges));
+    line("events", report.events.to_string());
+    for saga in &report.stuck {
+        line("stuck", format!("{saga}: resume it, POST /api/v1/admin/sagas/{saga}/resume"));
+    }
+    match &report.broken {
+        None => line("audit", "every invariant holds".into()),
+        Some(broken) => line("BROKEN", format!("{}: {}", broken.invariant, broken.detail)),
+    }
+    text
+}

@@ -1,0 +1,102 @@
+//! The command line: one file a command.
+//!
+//! Exit codes: 0 done, 1 the answer is no (a broken invariant, a failed check), 2 the command could
+//! not be carried out; then one plain line on standard error says why.
+
+mod audit;
+mod doctor;
+mod output;
+mod serve;
+mod token;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Flags, ServerFlags};
+
+/// Sells things that run out: never a unit twice, never an order lost.
+#[derive(Parser)]
+#[command(name = "holdfast", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXAMPLES: &str = "Examples:
+  holdfast                                     start the shop in ./holdfast-data
+  holdfast --listen 0.0.0.0:80                 start it for everybody
+  holdfast import catalogue.csv                fill it
+  holdfast token --user 7 --role customer      a token for scripts
+  holdfast audit                               prove that nothing is lost";
+
+/// What every command takes.
+#[derive(Args, Clone)]
+struct Common {
+    /// Where the shop is kept
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// A file of settings; config.default.toml explains them
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Answer in JSON, for machines
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the shop (also without a command)
+    Serve(serve::ServeArgs),
+    /// Prove that nothing was lost, sold twice or charged wrongly
+    Audit(audit::AuditArgs),
+    /// Print a token for scripts
+    Token(token::TokenArgs),
+    /// Check the machine, the settings and the stores
+    Doctor(doctor::DoctorArgs),
+}
+
+impl Common {
+    /// All layers of settings.
+    fn load(&self, listen: Option<SocketAddr>) -> anyhow::Result<Config> {
+        let server = listen.map(|listen| ServerFlags { listen });
+        let flags = Flags { data_dir: self.data_dir.clone(), server };
+        Ok(Config::load(self.config.as_deref(), &flags)?)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // One plain line, whatever the causes say.
+            let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+            eprintln!("holdfast: {line}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let common = cli.common;
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => block_on(serve::run(args, common)),
+        Command::Audit(args) => block_on(audit::run(args, common)),
+        Command::Token(args) => token::run(&args, &common),
+        Command::Doctor(args) => block_on(doctor::run(args, common)),
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("the runtime cannot be started")?.block_on(command)
+}

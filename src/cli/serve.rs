@@ -1,0 +1,133 @@
+//! `holdfast serve`: the shop.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::domain::{Currency, Money, NewProduct};
+use crate::http::api::register::{Credentials, open_account};
+use crate::http::{router, server};
+use crate::ports::ledger::{ProductQuery, Role};
+use crate::{shutdown, telemetry};
+
+use super::{Common, output};
+
+#[derive(Args, Default)]
+pub struct ServeArgs {
+    /// Address to listen on, such as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Show the settings that would be used, and end
+    #[arg(long)]
+    print_config: bool,
+    /// Leave an empty store empty instead of filling in a sample catalogue
+    #[arg(long)]
+    no_sample: bool,
+}
+
+/// The first administrator's address unless the environment names one.
+const ADMIN_EMAIL: &str = "admin@localhost";
+
+pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
+    let config = common.load(args.listen)?;
+    if args.print_config {
+        println!("{}", config.shown());
+        return Ok(ExitCode::SUCCESS);
+    }
+    telemetry::start(&config.log).map_err(|why| anyhow!(why))?;
+    // Before any work: a port that is taken changes nothing.
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    let stop = shutdown::requested().context("cannot listen for signals")?;
+
+    let limits = config.server.clone();
+    let shop = Arc::new(App::build(config).await?);
+    if !args.no_sample {
+        add_sample(&shop).await?;
+    }
+    let first_admin = first_admin(&shop).await?;
+    greet(&shop, address, first_admin, common.json);
+    server::serve(listener, router::router(Arc::clone(&shop)), &limits, stop).await;
+    match Arc::into_inner(shop) {
+        Some(shop) => shop.close().await,
+        // A cut connection still holds it; what is unfinished is taken up by the next start.
+        None => tracing::warn!("stopped with a connection still open"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct FirstAdmin {
+    email: String,
+    /// Only when it was made here.
+    password: Option<String>,
+}
+
+/// Opens the first administrator's account when there is none.
+async fn first_admin(shop: &App) -> anyhow::Result<Option<FirstAdmin>> {
+    if shop.stores.ledger.has_account_with(Role::Admin).await? {
+        return Ok(None);
+    }
+    let email = std::env::var("HOLDFAST_ADMIN_EMAIL").unwrap_or_else(|_| ADMIN_EMAIL.to_owned());
+    let given = std::env::var("HOLDFAST_ADMIN_PASSWORD").ok();
+    let made = given.is_none().then(|| {
+        shop.stores.clock.secret().iter().take(10).map(|byte| format!("{byte:02x}")).collect::<String>()
+    });
+    let password = given.or_else(|| made.clone()).unwrap_or_default();
+    let credentials = Credentials { email: email.clone(), password: SecretString::from(password) };
+    open_account(shop, credentials, Role::Admin).await.map_err(|problem| {
+        anyhow!("the administrator of HOLDFAST_ADMIN_EMAIL and HOLDFAST_ADMIN_PASSWORD: {}", problem.detail())
+    })?;
+    Ok(Some(FirstAdmin { email, password: made }))
+}
+
+fn greet(shop: &App, address: SocketAddr, admin: Option<FirstAdmin>, json: bool) {
+    let data = shop.config.data_dir.display().to_string();
+    let (email, password) = admin.map_or((None, None), |admin| (Some(admin.email), admin.password));
+    let value = json!({
+        "shop": format!("http://{address}"), "data_dir": data, "admin_email": email, "admin_password": password,
+    });
+    output::print(json, &value, || {
+        let mut text = format!(
+            "The shop is open at http://{address}\n  API to try  http://{address}/docs/\n  data        {data}\n"
+        );
+        if let Some(email) = email {
+            let password = password.map_or("as given".to_owned(), |made| format!("{made}  (shown only now)"));
+            text.push_str(&format!("  administrator {email}, password {password}\n"));
+        }
+        text
+    });
+}
+
+/// Something to buy in a new shop.
+async fn add_sample(shop: &App) -> anyhow::Result<()> {
+    let any = ProductQuery { limit: 1, ..ProductQuery::default() };
+    if !shop.stores.ledger.products(&any).await?.is_empty() {
+        return Ok(());
+    }
+    let product = |sku: &str, name: &str, description: &str, category: &str, minor, stock| NewProduct {
+        sku: sku.into(),
+        name: name.into(),
+        description: description.into(),
+        category: category.into(),
+        price: Money::new(minor, Currency::EUR),
+        stock,
+    };
+    let sample = vec![
+        product("TICKET-STAND", "Standing ticket", "One night, 800 places, no seat.", "tickets", 4_900, 800),
+        product("TICKET-FRONT", "Front row ticket", "One night, 40 seats.", "tickets", 12_900, 40),
+        product("SHOE-RED-42", "Runner, red, 42", "A limited edition of 300 pairs.", "shoes", 14_000, 300),
+        product("VINYL-001", "First pressing", "Numbered, 100 copies.", "music", 3_500, 100),
+        product("POSTER-FREE", "Poster", "Free while they last, 50 of them.", "music", 0, 50),
+        product("LAMP-LAST", "The last lamp", "There is only one.", "home", 8_900, 1),
+    ];
+    shop.stock_room.create_products(sample).await?;
+    Ok(())
+}
