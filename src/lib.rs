@@ -23,6 +23,7 @@ pub mod config;
 pub mod data_dir;
 pub mod domain;
 pub mod http;
+pub mod load;
 pub mod ports;
 pub mod saga;
 pub mod shutdown;
