@@ -4,6 +4,7 @@
 //! not be carried out; then one plain line on standard error says why.
 
 mod audit;
+mod bench;
 mod doctor;
 mod output;
 mod serve;
@@ -55,6 +56,10 @@ struct Common {
 enum Command {
     /// Start the shop (also without a command)
     Serve(serve::ServeArgs),
+    /// Measure how fast a shop sells and shows
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    BenchFloor,
     /// Prove that nothing was lost, sold twice or charged wrongly
     Audit(audit::AuditArgs),
     /// Print a token for scripts
@@ -90,6 +95,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = cli.common;
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => block_on(serve::run(args, common)),
+        Command::Bench(args) => block_on(bench::run_command(args, common)),
+        Command::BenchFloor => block_on(bench::run_floor()),
         Command::Audit(args) => block_on(audit::run(args, common)),
         Command::Token(args) => token::run(&args, &common),
         Command::Doctor(args) => block_on(doctor::run(args, common)),
