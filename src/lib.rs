@@ -20,6 +20,7 @@ pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod csv_input;
 pub mod data_dir;
 pub mod domain;
 pub mod http;
