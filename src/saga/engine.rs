@@ -79,8 +79,13 @@ pub struct Router {
 impl Engine {
     /// Starts the stages.
     pub fn start(ports: Ports, config: EngineConfig) -> Arc<Self> {
+        Self::start_with(Self::steps(&ports), ports, config)
+    }
+
+    /// The four steps over `ports`, each with the number of its workers.
+    pub fn steps(ports: &Ports) -> [(Arc<dyn Step>, usize); 4] {
         let Ports { ledger, gate, payments, clock } = ports.clone();
-        let steps: [(Arc<dyn Step>, usize); 4] = [
+        [
             (Arc::new(ReserveStock { gate: Arc::clone(&gate) }), 1),
             // Two workers, so that one batch fills while the other commits.
             (
@@ -95,11 +100,10 @@ impl Engine {
             // once, few of them ever have work.
             (Arc::new(TakePayment { payments, ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }), 256),
             (Arc::new(ConfirmOrder { ledger, gate, clock }), 2),
-        ];
-        Self::start_with(steps, ports, config)
+        ]
     }
 
-    /// Starts the stages with steps of the caller's; for tests that let steps misbehave.
+    /// Starts the stages with steps of the caller's; for tests that let [`steps`](Self::steps) misbehave.
     pub fn start_with(steps: [(Arc<dyn Step>, usize); 4], ports: Ports, config: EngineConfig) -> Arc<Self> {
         // Every run in a queue has a ticket, so a queue never holds more than there are tickets.
         let channels = [(); 4].map(|()| mpsc::channel(config.in_flight_max));
