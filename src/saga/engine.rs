@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::domain::{
-    Driver, Ending, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Refusal, Saga, StepName,
-    Tries,
+    Driver, Ending, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal, Saga,
+    StepName, Tries,
 };
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, SagaError, SagaRef};
 use crate::ports::payments::Payments;
-use crate::ports::stock_gate::StockGate;
+use crate::ports::stock_gate::{HoldRef, StockGate};
 
 use super::stage::{self, Run};
 use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
@@ -257,7 +257,7 @@ impl Router {
     }
 
     /// Writes down that a saga is stuck; until that succeeds it stays on its way.
-    async fn park(self: Arc<Self>, run: Run) {
+    async fn park(self: Arc<Self>, mut run: Run) {
         let Phase::Stuck { step, undoing } = run.saga.phase else { return };
         let saga = &run.saga;
         tracing::error!(saga = %saga.id, %step, ?undoing, "a saga is stuck and needs an administrator");
@@ -265,7 +265,9 @@ impl Router {
             let at = self.ports.clock.now();
             let reference = SagaRef { id: saga.id, driver: saga.driver, at };
             match self.ports.ledger.park_saga(reference, step, undoing).await {
-                Ok(()) | Err(SagaError::Superseded | SagaError::WrongState | SagaError::ToBeUndone(_)) => {
+                Ok(()) | Err(SagaError::Superseded | SagaError::ToBeUndone(_)) => break,
+                Err(SagaError::WrongState) => {
+                    self.reread(&mut run.saga).await;
                     break;
                 }
                 Err(SagaError::Unknown(error)) => {
@@ -275,6 +277,32 @@ impl Router {
             }
         }
         end(run);
+    }
+
+    /// Ends a saga that the ledger knows as finished though its driver never heard so.
+    async fn reread(&self, saga: &mut Saga) {
+        let order = match self.ports.ledger.order(saga.id).await {
+            Ok(Some(order)) => order,
+            // Without an order there is only a hold, which the sweeper gives back.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, saga = %saga.id, "a finished saga could not be read again");
+                return;
+            }
+        };
+        let hold = [HoldRef { saga: saga.id, driver: saga.driver }];
+        let (told, ending) = match order.status {
+            OrderStatus::Pending => return,
+            OrderStatus::Confirmed => (self.ports.gate.confirm(&hold).await, Ending::Confirmed),
+            OrderStatus::Failed | OrderStatus::Cancelled => {
+                let reason = order.reason.unwrap_or(Reason::ConcurrentModification);
+                (self.ports.gate.release(&hold).await, Ending::Undone(reason))
+            }
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, saga = %saga.id, "the stock gate was not told how a saga ended");
+        }
+        (saga.phase, saga.order) = (Phase::Ended(ending), Some(order));
     }
 }
 
