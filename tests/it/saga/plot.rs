@@ -114,10 +114,14 @@ impl Plot {
                 process.run(async {
                     let answer = answer.await.expect("the buyer's task ends");
                     if self.cancel == Cancel::Never {
-                        assert!(
-                            matches!(answer, PurchaseAnswer::Ended(Answer::Unfinished(_))),
-                            "{context}: {answer:?}"
+                        // Where not even the order is known of, the same key tells later.
+                        let told = matches!(
+                            answer,
+                            PurchaseAnswer::Ended(
+                                Answer::Unfinished(_) | Answer::Refused(Refusal::Unavailable)
+                            )
                         );
+                        assert!(told, "{context}: {answer:?}");
                     }
                     process.shop.until_quiet().await;
                     slate::assert_clean(&process.shop, 1, &context).await;
@@ -132,6 +136,13 @@ impl Plot {
                     slate::assert_clean(shop, 1, &context).await;
                     script.heal();
                     let stuck = shop.stuck().await[0];
+                    let again = shop.engine.purchase(buying()).await.expect("the ledger answers");
+                    let (PurchaseAnswer::Pending(order) | PurchaseAnswer::Ended(Answer::Order(order))) =
+                        again
+                    else {
+                        panic!("{context}: the same key is told {again:?}")
+                    };
+                    assert_eq!(order.id, stuck, "{context}: the key has another order");
                     assert!(shop.engine.resume(stuck).await.expect("the ledger answers"), "{context}");
                     shop.until_quiet().await;
                     assert!(!shop.engine.resume(stuck).await.expect("the ledger answers"), "{context}");
