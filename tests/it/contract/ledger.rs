@@ -345,6 +345,29 @@ async fn a_crowd_gets_exactly_what_there_is(books: impl Books) {
     assert_eq!(standing(&*ledger, product).await, (30, 30));
 }
 
+async fn a_call_that_fails_spoils_none_beside_it(books: impl Books) {
+    let ledger = books.open();
+    let product = stock(&*ledger, &[100]).await[0];
+    let call = |n: i64| {
+        let ledger = Arc::clone(&ledger);
+        tokio::spawn(async move {
+            if n % 5 == 0 {
+                // The database itself refuses what the edge would have refused.
+                let impossible = vec![new_product(&format!("impossible {n}"), -1, PRICE)];
+                ledger.create_products(impossible, now()).await.expect_err("negative stock");
+            } else {
+                create(&*ledger, &wish(&[(product, 1)])).await.expect("created");
+            }
+        })
+    };
+    for task in (0..100).map(call).collect::<Vec<_>>() {
+        task.await.expect("answered for itself");
+    }
+    assert_eq!(standing(&*ledger, product).await, (100, 80));
+    let snapshot = snapshot(&*ledger).await;
+    assert_eq!((snapshot.orders.len(), snapshot.products.len()), (80, 1));
+}
+
 // ── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 async fn a_key_belongs_to_one_order_of_its_customer(books: impl Books) {
@@ -1043,6 +1066,7 @@ suite!(
         a_refused_order_leaves_nothing_behind,
         a_refused_order_spoils_none_of_its_batch,
         a_crowd_gets_exactly_what_there_is,
+        a_call_that_fails_spoils_none_beside_it,
         a_key_belongs_to_one_order_of_its_customer,
         a_purchase_is_found_by_its_key_also_after_opening_again,
         a_key_is_free_again_after_a_day,

@@ -142,3 +142,17 @@ fn an_empty_file_becomes_a_store() {
     open_ledger(&path).expect("a new ledger");
     open_ledger(&path).expect("the same ledger");
 }
+
+#[test]
+fn a_new_store_is_configured_for_safety_and_speed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("file.db");
+    open_ledger(&path).expect("a new ledger");
+    let connection = Connection::open(&path).expect("it opens");
+    let setting = |name: &str| -> String {
+        let value = connection
+            .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
+        format!("{:?}", value.expect("a setting"))
+    };
+    assert_eq!((&*setting("page_size"), &*setting("journal_mode")), ("Integer(4096)", "Text(\"wal\")"));
+}

@@ -1,12 +1,14 @@
 //! The customer takes it back, at every moment there is.
 
+use std::time::Duration;
+
 use holdfast::domain::{OrderStatus, Reason, StepName, UserId};
-use holdfast::saga::{Answer, CancelAnswer};
+use holdfast::saga::{Answer, CancelAnswer, EngineConfig, PurchaseAnswer};
 
 use crate::support::goods::{PRICE, euro, new_order_id, new_product, now, paid_with, purchase};
-use crate::support::misbehaving::{Fault, Half};
-use crate::support::shop::{Home, Shop};
-use crate::support::slate;
+use crate::support::misbehaving::{Fault, Half, Script};
+use crate::support::shop::{CONFIG, Home, NO_FAULTS, PATIENCE, Shop};
+use crate::support::{slate, wait_for};
 
 use super::plot::{Cancel, Expected, Plot, Then};
 
@@ -106,6 +108,61 @@ async fn cancelling_is_answered_by_what_the_order_is() {
     let Answer::Order(again) = shop.buy(purchase(1, "a", &[(product, 2)])).await else { panic!() };
     assert_eq!((again.id, again.status), (order.id, OrderStatus::Cancelled), "the key stands for that order");
     slate::assert_clean(&shop, 0, "cancelled and failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_shop_records_the_wish_and_answers_in_time() {
+    let home = Home::new();
+    let config = EngineConfig { in_flight_max: 1, answer_within: Duration::from_millis(300), ..CONFIG };
+    let script = Script::new(&[(CreateOrder, Act, Fault::Wait)]);
+    let sold = {
+        let shop = Shop::open(&home).await;
+        let product = shop.stock(&[10]).await[0];
+        let Answer::Order(sold) = shop.buy(purchase(1, "a", &[(product, 2)])).await else { panic!() };
+        sold
+    };
+    let shop = Shop::open_with(&home, config, NO_FAULTS, &|step| script.wrap(step)).await;
+    let waiting = shop.engine.purchase(purchase(2, "b", &[(sold.lines[0].product_id, 1)])).await;
+    assert!(matches!(waiting, Ok(PurchaseAnswer::TimedOut)), "{waiting:?}");
+    let answer = tokio::time::timeout(PATIENCE, shop.engine.cancel_order(sold.id, UserId(1))).await;
+    let answer = answer.expect("an answer, though the shop is full").expect("the ledger answers");
+    assert!(matches!(answer, CancelAnswer::Recorded(_)), "{answer:?}");
+    script.go();
+    wait_for("the wish is carried out", PATIENCE, async || {
+        shop.engine.recover_idle(Duration::ZERO).await.expect("the ledger answers");
+        let order = shop.ledger.order(sold.id).await.expect("answers").expect("an order");
+        order.status == OrderStatus::Cancelled
+    })
+    .await;
+    shop.until_quiet().await;
+    slate::assert_clean(&shop, 0, "cancelled when there was room").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_shop_answers_in_time_that_a_stuck_saga_is_resumed() {
+    let home = Home::new();
+    let config = EngineConfig { in_flight_max: 1, answer_within: Duration::from_millis(300), ..CONFIG };
+    let silent = Fault::Silent { effect: false, times: ALWAYS };
+    let script = Script::new(&[(ConfirmOrder, Act, silent)]);
+    let shop = Shop::open_with(&home, CONFIG, NO_FAULTS, &|step| script.wrap(step)).await;
+    let product = shop.stock(&[10]).await[0];
+    let Answer::Unfinished(order) = shop.buy(purchase(1, "a", &[(product, 2)])).await else { panic!() };
+    let next_script = Script::new(&[(CreateOrder, Act, Fault::Wait)]);
+    drop(shop);
+    let shop = Shop::open_with(&home, config, NO_FAULTS, &|step| next_script.wrap(step)).await;
+    let waiting = shop.engine.purchase(purchase(2, "b", &[(product, 1)])).await;
+    assert!(matches!(waiting, Ok(PurchaseAnswer::TimedOut)), "{waiting:?}");
+    let resumed = tokio::time::timeout(PATIENCE, shop.engine.resume(order.id)).await;
+    assert!(resumed.expect("an answer, though the shop is full").expect("the ledger answers"));
+    next_script.go();
+    wait_for("the saga goes on", PATIENCE, async || {
+        shop.engine.recover_idle(Duration::ZERO).await.expect("the ledger answers");
+        let order = shop.ledger.order(order.id).await.expect("answers").expect("an order");
+        order.status == OrderStatus::Confirmed
+    })
+    .await;
+    shop.until_quiet().await;
+    slate::assert_clean(&shop, 0, "resumed when there was room").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

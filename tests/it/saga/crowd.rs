@@ -82,6 +82,34 @@ async fn a_thousand_tries_with_one_key_make_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_retry_gets_its_order_while_others_misuse_its_key() {
+    let home = Home::new();
+    let shop = Arc::new(Shop::open(&home).await);
+    let product = shop.stock(&[10]).await[0];
+    let Answer::Order(order) = shop.buy(purchase(1, "the key", &[(product, 1)])).await else { panic!() };
+    let order_id = order.id;
+    let ask = |asker: i64| {
+        let (shop, units) = (Arc::clone(&shop), 1 + asker % 2);
+        tokio::spawn(async move {
+            for _ in 0..200 {
+                let answer = shop.engine.purchase(purchase(1, "the key", &[(product, units)])).await;
+                match answer.expect("the ledger answers") {
+                    PurchaseAnswer::Ended(Answer::Order(found)) if units == 1 => {
+                        assert_eq!(found.id, order_id)
+                    }
+                    PurchaseAnswer::KeyReused if units == 2 => {}
+                    other => panic!("{units} units: {other:?}"),
+                }
+            }
+        })
+    };
+    for asker in join_all((0..6).map(ask).collect::<Vec<_>>()).await {
+        asker.expect("every answer is right");
+    }
+    slate::assert_clean(&shop, 0, "one key, two bodies").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baskets_over_scarce_products_are_sold_whole_and_refused_only_when_they_do_not_fit() {
     let home = Home::new();
     let shop = Arc::new(Shop::open(&home).await);
