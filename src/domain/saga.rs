@@ -276,6 +276,8 @@ impl Saga {
     fn unwind_before(&self, step: StepName, reason: Reason) -> Phase {
         match step {
             StepName::ReserveStock => Phase::Ended(Ending::Refused(reason)),
+            // A try before this one had no answer and may yet arrive: the undo sees to it.
+            StepName::CreateOrder if self.attempts > 0 => Phase::Undoing(StepName::CreateOrder, reason),
             StepName::CreateOrder => Phase::Undoing(StepName::ReserveStock, reason),
             StepName::TakePayment => Phase::Undoing(StepName::CreateOrder, reason),
             StepName::ConfirmOrder => Phase::Undoing(StepName::TakePayment, reason),

@@ -1,1 +1,6 @@
 //! Everything that is tested from outside the library, in one binary. One folder a kind of test.
+
+mod contract;
+mod saga;
+mod support;
+mod tidy;
