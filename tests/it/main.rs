@@ -1,1 +1,4 @@
 //! Everything that is tested from outside the library, in one binary. One folder a kind of test.
+
+mod api;
+mod support;

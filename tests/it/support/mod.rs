@@ -1,0 +1,17 @@
+//! What the tests share.
+
+pub mod http_client;
+pub mod test_app;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Waits until `condition` holds; panics, naming `what` was waited for, when that takes too long.
+pub async fn wait_for(what: &str, timeout: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + timeout;
+    while !condition().await {
+        assert!(Instant::now() < until, "waited {timeout:?} in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
