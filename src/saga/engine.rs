@@ -127,7 +127,10 @@ impl Engine {
             let id = router.ports.clock.new_order_id();
             let ticket = match router.desk.admit(id, purchase.key, purchase.body) {
                 Admission::Full => return Ok(PurchaseAnswer::Busy),
-                Admission::KeyReused => return Ok(PurchaseAnswer::KeyReused),
+                // The other body may be the misuse: the ledger knows whose the key is, if it is anybody's.
+                Admission::KeyReused => {
+                    return Ok(self.known(&purchase).await?.unwrap_or(PurchaseAnswer::KeyReused));
+                }
                 Admission::Driver(ticket) => ticket,
                 Admission::Waiter(standing) => match wait(standing, until).await {
                     // The first attempt went away without an answer: this one takes its place.
