@@ -79,7 +79,10 @@ async fn a_sku_that_is_taken_is_refused() {
     let mut product = lamp();
     product["sku"] = "SKU-1".into();
     let admin = app.admin();
-    assert_snapshot!(app.refuses(admin.post("/api/v1/admin/products", &product)).await, @r#"409 sku-taken: The SKU "SKU-1" is taken."#);
+    assert_snapshot!(
+        app.refuses(admin.post("/api/v1/admin/products", &product)).await,
+        @r#"409 sku-taken: The SKU "SKU-1" is taken."#
+    );
     app.finish().await;
 }
 
@@ -214,7 +217,10 @@ async fn a_change_of_stock_with_the_same_key_is_made_once() {
     assert_eq!(adjust(&admin, "a", 4).await.expect(200).json(), first.json());
     assert_eq!(app.contents().await, before, "nothing changes");
 
-    assert_snapshot!(app.refuses(adjust(&admin, "a", 5)).await, @"422 idempotency-key-reused: This key was used for another change of stock.");
+    assert_snapshot!(
+        app.refuses(adjust(&admin, "a", 5)).await,
+        @"422 idempotency-key-reused: This key was used for another change of stock."
+    );
     assert_eq!(app.levels().await, [(9, 0)]);
     app.finish().await;
 }

@@ -421,7 +421,10 @@ async fn units_of_orders_that_are_on_their_way_are_not_sold_twice() {
         .await;
     let (ann, bob) = (app.customer(1), app.customer(2));
     let order = ann.buy(1, 1, "a").await.expect(202).id();
-    assert_snapshot!(bob.order("a", &lines(&[(1, 1)])).await.brief(), @"409 out-of-stock: Left: 0 of product 1.");
+    assert_snapshot!(
+        bob.order("a", &lines(&[(1, 1)])).await.brief(),
+        @"409 out-of-stock: Left: 0 of product 1."
+    );
     ends(&ann, &order, "CONFIRMED").await;
     app.finish().await;
 }

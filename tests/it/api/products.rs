@@ -155,9 +155,18 @@ async fn products_are_found_by_category_and_text_together() {
 async fn a_page_of_0_or_101_products_is_refused() {
     let app = TestApp::builder().product(1).start().await;
     let anybody = app.anybody();
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?limit=0")).await, @"422 invalid-request: limit: a page has 1 to 100 items");
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?limit=101")).await, @"422 invalid-request: limit: a page has 1 to 100 items");
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?limit=-1")).await, @"400 malformed-request: Failed to deserialize query string: limit: invalid digit found in string");
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?limit=0")).await,
+        @"422 invalid-request: limit: a page has 1 to 100 items"
+    );
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?limit=101")).await,
+        @"422 invalid-request: limit: a page has 1 to 100 items"
+    );
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?limit=-1")).await,
+        @"400 malformed-request: Failed to deserialize query string: limit: invalid digit found in string"
+    );
     anybody.get("/api/v1/products?limit=100").await.expect(200);
     app.finish().await;
 }
@@ -166,8 +175,14 @@ async fn a_page_of_0_or_101_products_is_refused() {
 async fn a_cursor_that_the_catalogue_did_not_give_is_refused() {
     let app = TestApp::builder().product(1).start().await;
     let anybody = app.anybody();
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?cursor=first")).await, @"400 malformed-request: Failed to deserialize query string: cursor: invalid digit found in string");
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?cursor=")).await, @"400 malformed-request: Failed to deserialize query string: cursor: cannot parse integer from empty string");
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?cursor=first")).await,
+        @"400 malformed-request: Failed to deserialize query string: cursor: invalid digit found in string"
+    );
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?cursor=")).await,
+        @"400 malformed-request: Failed to deserialize query string: cursor: cannot parse integer from empty string"
+    );
     app.finish().await;
 }
 
@@ -175,8 +190,14 @@ async fn a_cursor_that_the_catalogue_did_not_give_is_refused() {
 async fn an_unknown_or_repeated_parameter_of_the_catalogue_is_refused() {
     let app = TestApp::builder().product(1).start().await;
     let anybody = app.anybody();
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?page=2")).await, @"400 malformed-request: Failed to deserialize query string: page: unknown field `page`, expected one of `q`, `category`, `limit`, `cursor`");
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?limit=1&limit=2")).await, @"400 malformed-request: Failed to deserialize query string: duplicate field `limit`");
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?page=2")).await,
+        @"400 malformed-request: Failed to deserialize query string: page: unknown field `page`, expected one of `q`, `category`, `limit`, `cursor`"
+    );
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?limit=1&limit=2")).await,
+        @"400 malformed-request: Failed to deserialize query string: duplicate field `limit`"
+    );
     app.finish().await;
 }
 
@@ -185,7 +206,13 @@ async fn a_search_for_more_than_200_characters_or_control_characters_is_refused(
     let app = TestApp::builder().product(1).start().await;
     let anybody = app.anybody();
     let long = format!("/api/v1/products?q={}", "ä".repeat(201).replace('ä', "%C3%A4"));
-    assert_snapshot!(app.refuses(anybody.get(&long)).await, @"422 invalid-request: q: has to have 0 to 200 characters");
-    assert_snapshot!(app.refuses(anybody.get("/api/v1/products?q=%00")).await, @"422 invalid-request: q: has a control character");
+    assert_snapshot!(
+        app.refuses(anybody.get(&long)).await,
+        @"422 invalid-request: q: has to have 0 to 200 characters"
+    );
+    assert_snapshot!(
+        app.refuses(anybody.get("/api/v1/products?q=%00")).await,
+        @"422 invalid-request: q: has a control character"
+    );
     app.finish().await;
 }

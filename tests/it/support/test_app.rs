@@ -156,7 +156,8 @@ fn read_tables(file: &Path, tables: &mut BTreeMap<String, Vec<String>>) -> rusql
     let store = rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut names = store.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")?;
     let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    for name in names {
+    // The counter of account ids may have gaps.
+    for name in names.into_iter().filter(|name| name != "sqlite_sequence") {
         let mut rows = store.prepare(&format!("SELECT * FROM {name}"))?;
         let columns = rows.column_count();
         let shown = |row: &rusqlite::Row<'_>| {
