@@ -8,6 +8,8 @@
 //! * [`ports`] says what the shop needs from outside, and [`adapters`] are what it gets;
 //! * [`catalog`] is the read path, [`worker`] what runs in the background;
 //! * [`app`] wires all of it together from a [`config`];
+//! * [`csv_input`] reads the files that `import` and `replay` take, [`load`] sends requests for
+//!   `replay` and `bench`;
 //! * [`audit`] proves afterwards that nothing was lost, sold twice or charged wrongly;
 //! * [`cli`] holds one command a file.
 
@@ -20,9 +22,11 @@ pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod csv_input;
 pub mod data_dir;
 pub mod domain;
 pub mod http;
+pub mod load;
 pub mod ports;
 pub mod saga;
 pub mod shutdown;

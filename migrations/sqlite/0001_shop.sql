@@ -57,7 +57,6 @@ CREATE TABLE order_lines (
     unit_price_minor INTEGER NOT NULL CHECK (unit_price_minor >= 0),
     PRIMARY KEY (order_id, product_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX order_lines_by_product ON order_lines (product_id, order_id);
 
 -- Sagas that are not finished, and tombstones. A finished saga's row is deleted with the commit
 -- that finishes it, so this table is also the index of orders that are still on their way.

@@ -4,8 +4,11 @@
 //! not be carried out; then one plain line on standard error says why.
 
 mod audit;
+mod bench;
 mod doctor;
+mod import;
 mod output;
+mod replay;
 mod serve;
 mod token;
 
@@ -55,6 +58,14 @@ struct Common {
 enum Command {
     /// Start the shop (also without a command)
     Serve(serve::ServeArgs),
+    /// Fill a shop with products from a file
+    Import(import::ImportArgs),
+    /// Send the invoices of a real day through a running shop
+    Replay(replay::ReplayArgs),
+    /// Measure how fast a shop sells and shows
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    BenchFloor,
     /// Prove that nothing was lost, sold twice or charged wrongly
     Audit(audit::AuditArgs),
     /// Print a token for scripts
@@ -90,6 +101,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = cli.common;
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => block_on(serve::run(args, common)),
+        Command::Import(args) => block_on(import::run(args, common)),
+        Command::Replay(args) => block_on(replay::run(args, common)),
+        Command::Bench(args) => block_on(bench::run_command(args, common)),
+        Command::BenchFloor => block_on(bench::run_floor()),
         Command::Audit(args) => block_on(audit::run(args, common)),
         Command::Token(args) => token::run(&args, &common),
         Command::Doctor(args) => block_on(doctor::run(args, common)),

@@ -1,7 +1,7 @@
 //! How commands show long work and results: bars at a terminal, plain lines otherwise, JSON on
 //! request.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -60,10 +60,10 @@ impl Progress {
 
 /// Prints a result on standard output: as JSON, or as `text` says.
 pub fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) {
-    if json {
-        let line = serde_json::to_string(value).expect("results are plain data");
-        println!("{line}");
-    } else {
-        println!("{}", text().trim_end());
-    }
+    let text = match json {
+        true => serde_json::to_string(value).expect("results are plain data"),
+        false => text(),
+    };
+    // Whoever reads may have had enough and closed the pipe; that is not our failure.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }

@@ -38,7 +38,7 @@ const ADMIN_EMAIL: &str = "admin@localhost";
 pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     let config = common.load(args.listen)?;
     if args.print_config {
-        println!("{}", config.shown());
+        output::print(false, &(), || config.shown());
         return Ok(ExitCode::SUCCESS);
     }
     telemetry::start(&config.log).map_err(|why| anyhow!(why))?;

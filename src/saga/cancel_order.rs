@@ -43,7 +43,9 @@ impl Engine {
             }
             CancelRequest::Undo(saga) => {
                 let order = Arc::clone(&saga.order);
-                let Some(standing) = self.adopt(*saga).await? else {
+                // Without room for it in time, it is found among the idle sagas.
+                let adopted = tokio::time::timeout_at(until, self.adopt(*saga)).await;
+                let Some(standing) = adopted.unwrap_or(Ok(None))? else {
                     return Ok(CancelAnswer::Recorded(order));
                 };
                 match wait(standing, until).await {

@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::domain::{
-    Driver, Ending, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Refusal, Saga, StepName,
-    Tries,
+    Driver, Ending, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal, Saga,
+    StepName, Tries,
 };
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, SagaError, SagaRef};
 use crate::ports::payments::Payments;
-use crate::ports::stock_gate::StockGate;
+use crate::ports::stock_gate::{HoldRef, StockGate};
 
 use super::stage::{self, Run};
 use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
@@ -79,8 +79,13 @@ pub struct Router {
 impl Engine {
     /// Starts the stages.
     pub fn start(ports: Ports, config: EngineConfig) -> Arc<Self> {
+        Self::start_with(Self::steps(&ports), ports, config)
+    }
+
+    /// The four steps over `ports`, each with the number of its workers.
+    pub fn steps(ports: &Ports) -> [(Arc<dyn Step>, usize); 4] {
         let Ports { ledger, gate, payments, clock } = ports.clone();
-        let steps: [(Arc<dyn Step>, usize); 4] = [
+        [
             (Arc::new(ReserveStock { gate: Arc::clone(&gate) }), 1),
             // Two workers, so that one batch fills while the other commits.
             (
@@ -95,11 +100,10 @@ impl Engine {
             // once, few of them ever have work.
             (Arc::new(TakePayment { payments, ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }), 256),
             (Arc::new(ConfirmOrder { ledger, gate, clock }), 2),
-        ];
-        Self::start_with(steps, ports, config)
+        ]
     }
 
-    /// Starts the stages with steps of the caller's; for tests that let steps misbehave.
+    /// Starts the stages with steps of the caller's; for tests that let [`steps`](Self::steps) misbehave.
     pub fn start_with(steps: [(Arc<dyn Step>, usize); 4], ports: Ports, config: EngineConfig) -> Arc<Self> {
         // Every run in a queue has a ticket, so a queue never holds more than there are tickets.
         let channels = [(); 4].map(|()| mpsc::channel(config.in_flight_max));
@@ -256,7 +260,7 @@ impl Router {
     }
 
     /// Writes down that a saga is stuck; until that succeeds it stays on its way.
-    async fn park(self: Arc<Self>, run: Run) {
+    async fn park(self: Arc<Self>, mut run: Run) {
         let Phase::Stuck { step, undoing } = run.saga.phase else { return };
         let saga = &run.saga;
         tracing::error!(saga = %saga.id, %step, ?undoing, "a saga is stuck and needs an administrator");
@@ -264,7 +268,9 @@ impl Router {
             let at = self.ports.clock.now();
             let reference = SagaRef { id: saga.id, driver: saga.driver, at };
             match self.ports.ledger.park_saga(reference, step, undoing).await {
-                Ok(()) | Err(SagaError::Superseded | SagaError::WrongState | SagaError::ToBeUndone(_)) => {
+                Ok(()) | Err(SagaError::Superseded | SagaError::ToBeUndone(_)) => break,
+                Err(SagaError::WrongState) => {
+                    self.reread(&mut run.saga).await;
                     break;
                 }
                 Err(SagaError::Unknown(error)) => {
@@ -274,6 +280,32 @@ impl Router {
             }
         }
         end(run);
+    }
+
+    /// Ends a saga that the ledger knows as finished though its driver never heard so.
+    async fn reread(&self, saga: &mut Saga) {
+        let order = match self.ports.ledger.order(saga.id).await {
+            Ok(Some(order)) => order,
+            // Without an order there is only a hold, which the sweeper gives back.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, saga = %saga.id, "a finished saga could not be read again");
+                return;
+            }
+        };
+        let hold = [HoldRef { saga: saga.id, driver: saga.driver }];
+        let (told, ending) = match order.status {
+            OrderStatus::Pending => return,
+            OrderStatus::Confirmed => (self.ports.gate.confirm(&hold).await, Ending::Confirmed),
+            OrderStatus::Failed | OrderStatus::Cancelled => {
+                let reason = order.reason.unwrap_or(Reason::ConcurrentModification);
+                (self.ports.gate.release(&hold).await, Ending::Undone(reason))
+            }
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, saga = %saga.id, "the stock gate was not told how a saga ended");
+        }
+        (saga.phase, saga.order) = (Phase::Ended(ending), Some(order));
     }
 }
 

@@ -73,7 +73,11 @@ impl Engine {
         let ports = &self.router.ports;
         match ports.ledger.resume_saga(saga, self.instance(), ports.clock.now()).await? {
             None => Ok(false),
-            Some(open) => self.adopt(open).await.map(|_| true),
+            Some(open) => {
+                // Without room for it in time, it is found among the idle ones.
+                let adopted = tokio::time::timeout(self.router.config.answer_within, self.adopt(open)).await;
+                adopted.unwrap_or(Ok(None)).map(|_| true)
+            }
         }
     }
 

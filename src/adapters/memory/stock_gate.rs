@@ -182,7 +182,7 @@ impl StockGate for MemoryStockGate {
             state.products.entry(level.product).or_insert(Level { stock: level.stock, ..Level::default() });
         }
         for hold in holds {
-            if !state.holds.contains_key(&hold.saga) {
+            if !state.holds.contains_key(&hold.saga) && !state.finished.contains(&hold.saga) {
                 state.insert(hold, true);
             }
         }

@@ -68,7 +68,7 @@ impl SqliteLedger {
         B: Send + 'static,
         T: Send + 'static,
         E: From<Unavailable> + Send + 'static,
-        F: FnOnce(&Connection, &[B]) -> rusqlite::Result<Vec<Result<T, E>>> + Send + 'static,
+        F: Fn(&Connection, &[B]) -> rusqlite::Result<Vec<Result<T, E>>> + Send + 'static,
     {
         let count = batch.len();
         match self.writer.write(move |connection| work(connection, &batch)).await {
@@ -83,7 +83,7 @@ impl SqliteLedger {
     async fn write<T, F>(&self, work: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         Ok(self.writer.write(work).await?)
     }

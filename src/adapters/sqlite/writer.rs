@@ -44,17 +44,18 @@ impl Writer {
     }
 
     /// Runs `work` inside the next commit and answers after it. When `work` fails, only its own
-    /// changes are rolled back.
+    /// changes are rolled back. It may be run twice: when another job of its group fails, the group
+    /// is rolled back and each job gets a transaction of its own.
     ///
     /// # Errors
     /// See [`WriteError`].
     pub async fn write<T, F>(&self, work: F) -> Result<T, WriteError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work: Some(work), result: None, reply });
+        let job = Box::new(Call { work, result: None, reply });
         match self.queue.as_ref().ok_or(WriteError::Closed)?.try_send(job) {
             Ok(()) => answer.await.map_err(|_| WriteError::Closed)?,
             Err(TrySendError::Full(_)) => Err(WriteError::QueueFull),
@@ -82,7 +83,7 @@ trait Job: Send {
 }
 
 struct Call<T, F> {
-    work: Option<F>,
+    work: F,
     result: Option<rusqlite::Result<T>>,
     reply: oneshot::Sender<Result<T, WriteError>>,
 }
@@ -90,11 +91,10 @@ struct Call<T, F> {
 impl<T, F> Job for Call<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
-        let work = self.work.take().expect("a job runs once");
-        self.result.insert(work(connection)).is_ok()
+        self.result.insert((self.work)(connection)).is_ok()
     }
 
     fn finish(self: Box<Self>, commit: Result<(), WriteError>) {
@@ -119,39 +119,38 @@ fn commit_groups(connection: &Connection, jobs: &Receiver<Box<dyn Job>>) {
                 Err(_) => break,
             }
         }
-        let commit = commit_group(connection, &mut group);
-        if let Err(error) = &commit {
-            tracing::error!(%error, jobs = group.len(), "a commit failed");
-            if !connection.is_autocommit()
-                && let Err(error) = connection.execute_batch("ROLLBACK")
-            {
-                tracing::error!(%error, "a roll-back failed");
+        match commit(connection, &mut group) {
+            // A savepoint for each job would spare the others this, at the price of a copy of every
+            // page that it changes; jobs hardly ever fail.
+            Ok(false) if group.len() > 1 => {
+                for mut job in group.drain(..) {
+                    let result = commit(connection, std::slice::from_mut(&mut job)).map(drop);
+                    job.finish(result);
+                }
             }
-        }
-        for job in group.drain(..) {
-            job.finish(commit.clone().map_err(|error| WriteError::Sqlite(error.to_string())));
+            result => {
+                let result = result.map(drop);
+                group.drain(..).for_each(|job| job.finish(result.clone()));
+            }
         }
     }
 }
 
-fn commit_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), WriteError> {
-    let run = |sql| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([]))
-            .map_err(|error| WriteError::Sqlite(error.to_string()))
-    };
-    run("BEGIN IMMEDIATE")?;
-    if let [only] = group {
-        let end = if only.run(connection) { "COMMIT" } else { "ROLLBACK" };
-        return run(end).map(drop);
-    }
-    for job in group {
-        run("SAVEPOINT job")?;
-        if !job.run(connection) {
-            run("ROLLBACK TO job")?;
+/// Runs all jobs in one transaction; `false` when one of them failed and nothing was changed.
+fn commit(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<bool, WriteError> {
+    let run = |sql| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop);
+    let committed = run("BEGIN IMMEDIATE").and_then(|()| {
+        let all = group.iter_mut().all(|job| job.run(connection));
+        run(if all { "COMMIT" } else { "ROLLBACK" }).map(|()| all)
+    });
+    committed.map_err(|error| {
+        tracing::error!(%error, jobs = group.len(), "a commit failed");
+        // Some errors have ended the transaction already.
+        if !connection.is_autocommit()
+            && let Err(error) = run("ROLLBACK")
+        {
+            tracing::error!(%error, "a roll-back failed");
         }
-        run("RELEASE job")?;
-    }
-    run("COMMIT").map(drop)
+        WriteError::Sqlite(error.to_string())
+    })
 }

@@ -1,0 +1,140 @@
+//! What every event log promises, told by a ledger that writes into it.
+
+use std::sync::Arc;
+
+use holdfast::adapters::sqlite::{OutboxLog, SqliteLedger};
+use holdfast::domain::{Event, ProductId};
+use holdfast::ports::event_log::{EventLog, Position};
+use holdfast::ports::ledger::{Confirmation, Ledger, NewOrder, SagaRef};
+use tempfile::TempDir;
+
+use crate::support::goods::{driver, new_order_id, now, purchase, stock};
+
+use super::suite;
+
+/// A ledger, and the log in which its events can be read.
+struct Told {
+    ledger: Arc<dyn Ledger>,
+    log: Arc<dyn EventLog>,
+    dir: TempDir,
+}
+
+impl Told {
+    fn outbox() -> Self {
+        Self::outbox_in(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn outbox_in(dir: TempDir) -> Self {
+        let ledger = SqliteLedger::open(&dir.path().join("ledger.db"), now()).expect("it opens");
+        let log = OutboxLog::new(ledger.readers().clone());
+        Self { ledger: Arc::new(ledger), log, dir }
+    }
+
+    fn opened_again(self) -> Self {
+        let Self { ledger, log, dir } = self;
+        drop((ledger, log));
+        Self::outbox_in(dir)
+    }
+
+    async fn order(&self, user: i64, product: ProductId) -> NewOrder {
+        let purchase = Arc::new(purchase(user, "key", &[(product, 1)]));
+        let new = NewOrder { id: new_order_id(), driver: driver(1), purchase, at: now() };
+        self.ledger.create_orders(vec![new.clone()]).await.remove(0).expect("created");
+        new
+    }
+
+    async fn confirm(&self, new: &NewOrder) {
+        let order = self.ledger.order(new.id).await.expect("answers").expect("an order");
+        let saga = SagaRef { id: new.id, driver: new.driver, at: now() };
+        let confirmation = Confirmation { saga, order, capture: None };
+        self.ledger.confirm_orders(vec![confirmation]).await.remove(0).expect("confirmed");
+    }
+
+    async fn read(&self, after: Position, limit: usize) -> Vec<(Position, Vec<Event>)> {
+        let entries = self.log.read(after, limit).await.expect("the log answers");
+        entries.into_iter().map(|entry| (entry.position, entry.events)).collect()
+    }
+}
+
+async fn an_empty_log_has_nothing_to_tell(told: Told) {
+    stock(&*told.ledger, &[5]).await;
+    assert_eq!(told.read(Position::default(), 10).await, []);
+    assert_eq!(told.read(Position(99), 10).await, []);
+}
+
+async fn commits_are_told_in_order_and_whole(told: Told) {
+    let product = stock(&*told.ledger, &[5]).await[0];
+    let first = told.order(1, product).await;
+    let second = told.order(2, product).await;
+    told.confirm(&first).await;
+    let entries = told.read(Position::default(), 10).await;
+    let sagas: Vec<_> = entries.iter().map(|(_, events)| events[0].saga_id).collect();
+    assert_eq!(sagas, [first.id, second.id, first.id]);
+    let kinds: Vec<Vec<_>> =
+        entries.iter().map(|(_, events)| events.iter().map(|event| event.body.kind()).collect()).collect();
+    let created = vec!["SagaStarted", "InventoryReserved", "OrderCreated"];
+    assert_eq!(kinds, [created.clone(), created, vec!["OrderConfirmed"]]);
+    assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "positions grow");
+    for (_, events) in &entries {
+        assert!(events.iter().all(|event| event.saga_id == events[0].saga_id), "one saga an entry");
+    }
+    let of_first: Vec<_> =
+        entries.iter().flat_map(|(_, events)| events).filter(|e| e.saga_id == first.id).collect();
+    assert_eq!(of_first.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+async fn reading_goes_on_after_a_position(told: Told) {
+    let product = stock(&*told.ledger, &[9]).await[0];
+    for user in 0..5 {
+        told.order(user, product).await;
+    }
+    let all = told.read(Position::default(), 100).await;
+    assert_eq!(all.len(), 5);
+    let (mut read, mut after) = (Vec::new(), Position::default());
+    loop {
+        let part = told.read(after, 2).await;
+        assert!(part.len() <= 2);
+        let Some((position, _)) = part.last() else { break };
+        after = *position;
+        read.extend(part);
+    }
+    assert_eq!(read, all);
+    let new = told.order(9, product).await;
+    let newer = told.read(after, 2).await;
+    assert_eq!(newer.len(), 1);
+    assert_eq!(newer[0].1[0].saga_id, new.id);
+}
+
+async fn what_was_refused_is_not_told(told: Told) {
+    let product = stock(&*told.ledger, &[1]).await[0];
+    told.order(1, product).await;
+    let before = told.read(Position::default(), 100).await;
+    let purchase = Arc::new(purchase(2, "key", &[(product, 1)]));
+    let new = NewOrder { id: new_order_id(), driver: driver(1), purchase, at: now() };
+    assert!(told.ledger.create_orders(vec![new]).await.remove(0).is_err());
+    assert_eq!(told.read(Position::default(), 100).await, before);
+}
+
+async fn it_is_the_same_after_opening_again(told: Told) {
+    let product = stock(&*told.ledger, &[9]).await[0];
+    let new = told.order(1, product).await;
+    told.confirm(&new).await;
+    let before = told.read(Position::default(), 100).await;
+    let told = told.opened_again();
+    assert_eq!(told.read(Position::default(), 100).await, before);
+    told.order(2, product).await;
+    let after = told.read(before.last().expect("two entries").0, 100).await;
+    assert_eq!(after.len(), 1, "positions go on where they were");
+}
+
+suite!(
+    outbox,
+    super::Told::outbox(),
+    [
+        an_empty_log_has_nothing_to_tell,
+        commits_are_told_in_order_and_whole,
+        reading_goes_on_after_a_position,
+        what_was_refused_is_not_told,
+        it_is_the_same_after_opening_again,
+    ]
+);

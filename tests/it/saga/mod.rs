@@ -1,0 +1,8 @@
+//! Sagas over the real embedded adapters: every way in which a step can go wrong, many buyers at
+//! once, and dice.
+
+mod cancel;
+mod crowd;
+mod matrix;
+mod plot;
+mod storm;

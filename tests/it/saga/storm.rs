@@ -1,0 +1,111 @@
+//! Dice: every step fails at random, buyers come and cancel all at once, the process dies in the
+//! middle of it. Afterwards everything works again, and the slate has to be clean.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use holdfast::adapters::gateway::Faults;
+use holdfast::domain::UserId;
+use holdfast::ports::ledger::Ledger as _;
+use holdfast::saga::{Answer, PurchaseAnswer};
+
+use crate::support::goods::{paid_with, purchase};
+use crate::support::misbehaving::Dice;
+use crate::support::shop::{Home, NO_FAULTS, PATIENCE, Process, Shop};
+use crate::support::{slate, wait_for};
+
+const BUYERS: i64 = 150;
+
+const BAD_GATEWAY: Faults = Faults {
+    decline_rate: 0.1,
+    timeout_before_rate: 0.1,
+    timeout_after_rate: 0.1,
+    late_rate: 0.1,
+    duplicate_rate: 0.1,
+    ..NO_FAULTS
+};
+
+/// A buyer who tries twice and may cancel; what they are told does not matter here.
+async fn buyer(shop: Arc<Shop>, user: i64, lines: Vec<(holdfast::domain::ProductId, i64)>) {
+    let token =
+        ["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_late"][usize::try_from(user % 5).expect("small")];
+    for _ in 0..2 {
+        let purchase = paid_with(token, purchase(user, "key", &lines));
+        let answer = shop.engine.purchase(purchase).await.expect("the ledger answers");
+        let order = match answer {
+            PurchaseAnswer::Ended(Answer::Order(order) | Answer::Unfinished(order))
+            | PurchaseAnswer::Pending(order) => order,
+            _ => continue,
+        };
+        if user % 3 == 0 {
+            shop.engine.cancel_order(order.id, UserId(user)).await.expect("the ledger answers");
+        }
+    }
+}
+
+/// Heals, takes up what was lost, resumes what is stuck, and looks.
+async fn settle(shop: &Shop, dice: &Dice, context: &str) {
+    dice.heal();
+    wait_for(context, PATIENCE, async || {
+        shop.engine.recover_idle(std::time::Duration::ZERO).await.expect("the ledger answers");
+        for stuck in shop.stuck().await {
+            shop.engine.resume(stuck).await.expect("the ledger answers");
+        }
+        shop.engine.in_flight() == 0
+            && shop.ledger.open_sagas(1).await.expect("the ledger answers").is_empty()
+    })
+    .await;
+    shop.sweep().await;
+}
+
+fn storm(seed: u64) {
+    let context = format!("storm of seed {seed}");
+    let home = Home::new();
+    let faults = Faults { seed, ..BAD_GATEWAY };
+    let mut products = Vec::new();
+    for life in 0..3 {
+        let dice = Dice::new(seed * 10 + life);
+        let process = Process::start_with(&home, faults.clone(), &|step| dice.wrap(step));
+        if life == 0 {
+            products = process.run(process.shop.stock(&[40, 40, 40]));
+        }
+        let base = i64::try_from(life).expect("few") * BUYERS;
+        let tasks: Vec<_> = (base..base + BUYERS)
+            .map(|user| {
+                let n = usize::try_from(user).expect("few");
+                let lines = vec![(products[n % 3], 1 + user % 2), (products[(n / 3) % 3], 1)];
+                process.runtime.spawn(buyer(Arc::clone(&process.shop), user, lines))
+            })
+            .collect();
+        if life < 2 {
+            // Dies as soon as some orders exist, with the others anywhere.
+            process.run(wait_for(&context, PATIENCE, async || {
+                let orders = process.shop.ledger.orders_after(None, 10_000).await.expect("orders");
+                orders.len() > 25 * (usize::try_from(life).expect("few") + 1)
+            }));
+            process.kill();
+        } else {
+            process.run(async {
+                for task in join_all(tasks).await {
+                    task.expect("a buyer's task ends");
+                }
+                settle(&process.shop, &dice, &context).await;
+            });
+            process.kill();
+        }
+    }
+    let process = Process::start(&home, &|step| step);
+    process.run(async {
+        process.shop.until_quiet().await;
+        slate::assert_clean(&process.shop, 0, &context).await;
+        let orders = process.shop.ledger.orders_after(None, 10_000).await.expect("orders");
+        let keys: std::collections::HashSet<_> = orders.iter().map(|order| order.user_id).collect();
+        assert_eq!(keys.len(), orders.len(), "{context}: a key has two orders");
+    });
+    process.kill();
+}
+
+#[test]
+fn nothing_is_lost_in_a_storm() {
+    (1..=3).for_each(storm);
+}
