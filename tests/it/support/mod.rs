@@ -1,9 +1,11 @@
 //! What the tests share.
 
 pub mod goods;
+pub mod http_client;
 pub mod misbehaving;
 pub mod shop;
 pub mod slate;
+pub mod test_app;
 
 use std::time::Duration;
 
