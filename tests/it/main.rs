@@ -2,6 +2,7 @@
 
 mod api;
 mod contract;
+mod readme;
 mod saga;
 mod support;
 mod tidy;
