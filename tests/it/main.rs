@@ -1,5 +1,7 @@
 //! Everything that is tested from outside the library, in one binary. One folder a kind of test.
 
+mod chaos;
+mod cli;
 mod contract;
 mod saga;
 mod support;

@@ -2,6 +2,8 @@
 
 pub mod goods;
 pub mod misbehaving;
+pub mod process;
+pub mod retail;
 pub mod shop;
 pub mod slate;
 
