@@ -27,7 +27,7 @@ pub struct Report {
     pub orders: BTreeMap<&'static str, u64>,
     pub units_sold: i64,
     /// Minor units of CONFIRMED orders by currency.
-    pub revenue_minor: BTreeMap<String, i64>,
+    pub revenue_minor: BTreeMap<String, i128>,
     pub charges: BTreeMap<&'static str, u64>,
     pub events: u64,
     /// Orders that wait for an administrator.
@@ -110,7 +110,7 @@ impl Audit {
                     OrderStatus::Pending => Some(&mut promised),
                     OrderStatus::Confirmed => {
                         let currency = order.total.currency.to_string();
-                        *report.revenue_minor.entry(currency).or_default() += order.total.minor;
+                        *report.revenue_minor.entry(currency).or_default() += i128::from(order.total.minor);
                         Some(&mut sold)
                     }
                     OrderStatus::Failed | OrderStatus::Cancelled => None,

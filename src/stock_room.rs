@@ -16,7 +16,9 @@ const LOCK_TTL: Duration = Duration::from_secs(30);
 /// Pause between two tries to get the lock of a product.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
-/// Changes products and stock.
+/// Changes products and stock. Once begun, a change is carried through even when whoever asked for it
+/// goes away: the gate would not learn what the ledger has committed.
+#[derive(Clone)]
 pub struct StockRoom {
     ports: Ports,
     lock: Arc<dyn Lock>,
@@ -34,14 +36,19 @@ impl StockRoom {
     /// # Errors
     /// See [`ProductError`].
     pub async fn create_products(&self, batch: Vec<NewProduct>) -> Result<Vec<Product>, ProductError> {
-        let products = self.ports.ledger.create_products(batch, self.ports.clock.now()).await?;
-        let level = |product: &Product| StockLevel { product: product.id, stock: product.stock, reserved: 0 };
-        let levels: Vec<_> = products.iter().map(level).collect();
-        self.ports.gate.load(&levels, &[]).await?;
-        for product in &products {
-            self.catalog.forget(product.id).await;
-        }
-        Ok(products)
+        let Self { ports, catalog, .. } = self.clone();
+        carried_through(async move {
+            let products = ports.ledger.create_products(batch, ports.clock.now()).await?;
+            let level =
+                |product: &Product| StockLevel { product: product.id, stock: product.stock, reserved: 0 };
+            let levels: Vec<_> = products.iter().map(level).collect();
+            ports.gate.load(&levels, &[]).await?;
+            for product in &products {
+                catalog.forget(product.id).await;
+            }
+            Ok(products)
+        })
+        .await
     }
 
     /// Changes a product's description or price.
@@ -53,9 +60,13 @@ impl StockRoom {
         id: ProductId,
         change: ProductChange,
     ) -> Result<Product, ProductError> {
-        let product = self.ports.ledger.change_product(id, change, self.ports.clock.now()).await?;
-        self.catalog.forget(id).await;
-        Ok(product)
+        let Self { ports, catalog, .. } = self.clone();
+        carried_through(async move {
+            let product = ports.ledger.change_product(id, change, ports.clock.now()).await?;
+            catalog.forget(id).await;
+            Ok(product)
+        })
+        .await
     }
 
     /// Adds or takes away units. The product's lock keeps the gate's changes in the ledger's order.
@@ -63,15 +74,21 @@ impl StockRoom {
     /// # Errors
     /// See [`AdjustError`].
     pub async fn adjust_stock(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError> {
-        let (product, delta) = (adjustment.product, adjustment.delta);
-        let name = format!("product:{product}");
-        let token = self.acquire(&name).await?;
-        let adjusted = self.ports.ledger.adjust_stock(adjustment).await;
-        if let Ok(Adjusted { repeated: false, .. }) = &adjusted {
-            self.ports.gate.adjust(product, delta).await?;
-        }
-        self.lock.release(&name, token).await?;
-        adjusted
+        let room = self.clone();
+        carried_through(async move {
+            let (product, delta) = (adjustment.product, adjustment.delta);
+            let name = format!("product:{product}");
+            let token = room.acquire(&name).await?;
+            let adjusted = room.ports.ledger.adjust_stock(adjustment).await;
+            let told = match &adjusted {
+                Ok(Adjusted { repeated: false, .. }) => room.ports.gate.adjust(product, delta).await,
+                _ => Ok(()),
+            };
+            room.lock.release(&name, token).await?;
+            told?;
+            adjusted
+        })
+        .await
     }
 
     async fn acquire(&self, name: &str) -> Result<LockToken, Unavailable> {
@@ -81,5 +98,16 @@ impl StockRoom {
             }
             tokio::time::sleep(self.ports.clock.jittered(LOCK_PAUSE)).await;
         }
+    }
+}
+
+async fn carried_through<T, E>(change: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Unavailable> + Send + 'static,
+{
+    match tokio::spawn(change).await {
+        Ok(changed) => changed,
+        Err(error) => Err(Unavailable(error.to_string()).into()),
     }
 }

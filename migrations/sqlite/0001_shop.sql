@@ -44,9 +44,19 @@ CREATE TABLE orders (
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
--- A customer's orders in order of time; with the key, so that a retry finds its order without
--- an index over random keys.
-CREATE INDEX orders_by_user ON orders (user_id, id, key_digest);
+
+-- A customer's orders in order of time; with the key, so that a retry finds its order without an index
+-- over random keys. Written behind the orders: complete up to the order that the progress names.
+CREATE TABLE orders_by_customer (
+    user_id    INTEGER NOT NULL,
+    order_id   BLOB    NOT NULL,
+    key_digest BLOB    NOT NULL,
+    PRIMARY KEY (user_id, order_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE customer_index_progress (
+    id             INTEGER PRIMARY KEY CHECK (id = 1),
+    complete_until BLOB    NOT NULL
+) STRICT;
 
 CREATE TABLE order_lines (
     order_id         BLOB    NOT NULL,
@@ -82,8 +92,8 @@ CREATE TABLE inventory_logs (
     created_at    INTEGER NOT NULL
 ) STRICT;
 
--- The events of each commit, one row a saga and commit. Kept as the orders' history; its ids are
--- the positions of the event log.
+-- The events of each commit, one row a saga and commit: a JSON array of their types and data, numbered
+-- from first_sequence. Kept as the orders' history; the ids are the positions of the event log.
 CREATE TABLE outbox (
     position       INTEGER PRIMARY KEY,
     saga_id        BLOB    NOT NULL,

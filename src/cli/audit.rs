@@ -42,8 +42,10 @@ fn describe(report: &Report) -> String {
     line("orders", counts(&report.orders));
     line("units sold", report.units_sold.to_string());
     for (currency, minor) in &report.revenue_minor {
-        let shown = currency.parse().map(|currency| crate::domain::Money::new(*minor, currency).to_string());
-        line("revenue", shown.unwrap_or_else(|_| format!("{minor} {currency}")));
+        let shown = i64::try_from(*minor)
+            .ok()
+            .and_then(|minor| Some(crate::domain::Money::new(minor, currency.parse().ok()?).to_string()));
+        line("revenue", shown.unwrap_or_else(|| format!("{minor} minor units of {currency}")));
     }
     line("charges", counts(&report.charges));
     line("events", report.events.to_string());

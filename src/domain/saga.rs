@@ -304,3 +304,216 @@ fn after_action(step: StepName) -> Phase {
         StepName::ConfirmOrder => Phase::Ended(Ending::Confirmed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{Currency, InstanceId, OrderStatus};
+
+    const LIMITS: Tries = Tries { act_max: 3, wait_max: 4, undo_max: 3 };
+
+    /// Moves that a saga can make at most: every step and every undo with all of its tries.
+    const MOVES_MAX: usize = 4 * 4 + 4 * 3 + 1;
+
+    fn order(status: OrderStatus) -> Arc<Order> {
+        let (at, total) = (Timestamp(0), Money::new(1, Currency::EUR));
+        let id = OrderId(Uuid::nil());
+        let lines = Arc::default();
+        Arc::new(Order {
+            id,
+            user_id: UserId(1),
+            status,
+            reason: None,
+            lines,
+            total,
+            created_at: at,
+            updated_at: at,
+        })
+    }
+
+    fn beginning() -> Saga {
+        let at = Timestamp(0);
+        let purchase = Purchase {
+            user_id: UserId(1),
+            key: Digest::of(&[b"key"]),
+            body: Digest::of(&[b"body"]),
+            basket: Basket::new([(ProductId(1), 1)].into_iter(), 1, 1).expect("a basket"),
+            expected_total: None,
+            payment_token: None,
+            at,
+            deadline: at.plus(Duration::from_secs(1)),
+        };
+        let driver = Driver { instance: InstanceId(Uuid::nil()), epoch: 1 };
+        Saga::new(OrderId(Uuid::nil()), driver, Arc::new(purchase))
+    }
+
+    /// A saga as it is taken up again from the ledger.
+    fn taken_up(status: OrderStatus, undoing: Option<Reason>) -> Saga {
+        let mut saga = beginning();
+        saga.order = Some(order(status));
+        saga.cancels_confirmed = status == OrderStatus::Confirmed;
+        saga.phase = match undoing {
+            None => Phase::Acting(StepName::TakePayment),
+            Some(reason) => Phase::Undoing(StepName::TakePayment, reason),
+        };
+        saga
+    }
+
+    fn any_outcome() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            6 => Just(Outcome::Done),
+            2 => Just(Outcome::Rejected(Reason::PaymentDeclined)),
+            2 => Just(Outcome::NotYet(Reason::InsufficientStock)),
+            3 => Just(Outcome::Unknown),
+            1 => Just(Outcome::Lost),
+        ]
+    }
+
+    /// Enough outcomes for any way a saga can take.
+    fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
+        proptest::collection::vec(any_outcome(), MOVES_MAX)
+    }
+
+    /// What was done, in order, and where it led.
+    struct Way {
+        acted: Vec<StepName>,
+        undone: Vec<StepName>,
+        tried: Vec<StepName>,
+        unknown: Vec<StepName>,
+        last: Next,
+    }
+
+    /// Moves the saga until it ends or sticks; panics when it does neither.
+    fn walk(saga: &mut Saga, outcomes: &[Outcome]) -> Way {
+        let (acted, undone, tried, unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut way = Way { acted, undone, tried, unknown, last: Next::Go };
+        let mut outcomes = outcomes.iter();
+        while matches!(way.last, Next::Go | Next::Pause(_)) {
+            let outcome = *outcomes.next().expect("a saga ends or sticks within a bounded number of moves");
+            let before = saga.phase;
+            match before {
+                Phase::Acting(step) => {
+                    way.tried.push(step);
+                    match outcome {
+                        Outcome::Done => way.acted.push(step),
+                        Outcome::Unknown => way.unknown.push(step),
+                        _ => {}
+                    }
+                    if (step, outcome) == (StepName::CreateOrder, Outcome::Done) {
+                        saga.order = Some(order(OrderStatus::Pending));
+                    }
+                }
+                Phase::Undoing(step, _) if outcome == Outcome::Done => way.undone.push(step),
+                _ => {}
+            }
+            way.last = saga.advance(outcome, &LIMITS);
+            if let Next::Pause(tries) = way.last {
+                assert_eq!(saga.phase, before, "a pause repeats the same");
+                assert_eq!(tries, saga.attempts);
+            }
+            let turned_back = matches!((before, saga.phase), (Phase::Undoing(..), Phase::Acting(_)));
+            assert!(!turned_back, "what is being undone never acts again");
+            if let (Phase::Undoing(_, first), Phase::Undoing(_, then)) = (before, saga.phase) {
+                assert_eq!(first, then, "the reason stays");
+            }
+        }
+        way
+    }
+
+    /// What holds wherever a saga began.
+    fn check(saga: &mut Saga, way: &Way) {
+        match saga.phase {
+            Phase::Ended(_) => assert_eq!(way.last, Next::End),
+            Phase::Stuck { step, undoing } => {
+                assert_eq!(way.last, Next::Park);
+                assert!(undoing.is_some() || step == StepName::ConfirmOrder, "only a confirmation may wait");
+            }
+            other => panic!("it stopped at {other:?}"),
+        }
+        if saga.phase == Phase::Ended(Ending::Confirmed) {
+            assert_eq!(way.undone, [], "what is confirmed was not undone");
+        }
+        // Where it stands is where it stays.
+        let (phase, last) = (saga.phase, way.last);
+        assert_eq!((saga.advance(Outcome::Done, &LIMITS), saga.phase), (last, phase));
+    }
+
+    proptest! {
+        #[test]
+        fn every_saga_ends_or_sticks_and_leaves_nothing_done_by_half(outcomes in outcomes()) {
+            let mut saga = beginning();
+            let way = walk(&mut saga, &outcomes);
+            check(&mut saga, &way);
+            prop_assert!(way.acted.is_sorted() && way.tried.is_sorted(), "steps act in their order");
+            let all_done = way.acted == StepName::ALL;
+            prop_assert_eq!(saga.phase == Phase::Ended(Ending::Confirmed), all_done);
+            prop_assert!(way.undone.is_sorted_by(|a, b| a > b), "undone in reverse order, each once");
+            if let Phase::Ended(Ending::Undone(_) | Ending::Refused(_)) = saga.phase {
+                // Whatever was done, or may have been, is undone; an unknown reservation that is
+                // refused afterwards is the deadline's.
+                let refused_at_once = way.tried.last() == Some(&StepName::ReserveStock);
+                for step in way.acted.iter().chain(&way.unknown) {
+                    let settled = way.undone.contains(step)
+                        // A later answer of the gateway under the same key settles a charge.
+                        || (*step == StepName::TakePayment && way.tried.last() == Some(step))
+                        // It never confirmed, as the ledger said at last.
+                        || *step == StepName::ConfirmOrder
+                        || refused_at_once;
+                    prop_assert!(settled, "{:?} is not undone", step);
+                }
+                let has_order = saga.order.is_some();
+                prop_assert_eq!(matches!(saga.phase, Phase::Ended(Ending::Undone(_))), has_order);
+            }
+        }
+
+        #[test]
+        fn a_saga_taken_up_again_goes_on_or_is_undone(outcomes in outcomes(), cancelled: bool, undoing: bool) {
+            let status = if cancelled { OrderStatus::Confirmed } else { OrderStatus::Pending };
+            let reason = (cancelled || undoing).then_some(Reason::CancelledByCustomer);
+            let mut saga = taken_up(status, reason);
+            let way = walk(&mut saga, &outcomes);
+            check(&mut saga, &way);
+            if cancelled || undoing {
+                prop_assert_eq!(&way.tried[..], &[], "it only undoes");
+                prop_assert_ne!(saga.phase, Phase::Ended(Ending::Confirmed));
+            }
+            if let Phase::Ended(Ending::Undone(_)) = saga.phase {
+                let back = [StepName::TakePayment, StepName::CreateOrder, StepName::ReserveStock];
+                let declined = way.acted.is_empty() && way.undone == back[1..];
+                let refund_then_restock = [StepName::TakePayment, StepName::ConfirmOrder];
+                match cancelled {
+                    true => prop_assert_eq!(&way.undone[..], &refund_then_restock[..]),
+                    false => prop_assert!(way.undone == back || (reason.is_none() && declined)),
+                }
+            }
+        }
+
+        #[test]
+        fn a_stuck_saga_that_is_resumed_ends_when_everything_works(outcomes in outcomes()) {
+            let mut saga = beginning();
+            walk(&mut saga, &outcomes);
+            let Phase::Stuck { undoing, .. } = saga.phase else { return Ok(()) };
+            let mut resumed = taken_up(OrderStatus::Pending, undoing);
+            let way = walk(&mut resumed, &[Outcome::Done; MOVES_MAX]);
+            check(&mut resumed, &way);
+            let ending = undoing.map_or(Ending::Confirmed, Ending::Undone);
+            prop_assert_eq!(resumed.phase, Phase::Ended(ending));
+        }
+    }
+
+    #[test]
+    fn a_create_that_was_ever_unknown_is_undone_before_its_hold() {
+        let mut saga = beginning();
+        let sold_out = Outcome::Rejected(Reason::InsufficientStock);
+        let way = walk(&mut saga, &[Outcome::Done, Outcome::Unknown, sold_out, Outcome::Done, Outcome::Done]);
+        assert_eq!(way.undone, [StepName::CreateOrder, StepName::ReserveStock]);
+        let mut saga = beginning();
+        let way = walk(&mut saga, &[Outcome::Done, sold_out, Outcome::Done]);
+        assert_eq!(way.undone, [StepName::ReserveStock]);
+    }
+}

@@ -1,6 +1,8 @@
 //! What a handler may ask of a request. Each part is checked here, once, and answered with a
 //! problem when it is wrong.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,7 +11,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::auth::Principal;
 use crate::domain::{Digest, OrderId, ProductId, UserId};
@@ -106,9 +110,34 @@ impl<T: DeserializeOwned> FromRequest<Shop> for Json<T> {
         let (max, patience) = (server.body_max_bytes, Duration::from_millis(server.body_timeout_ms));
         let body = read_body(request.into_body(), max, patience).await?;
         match serde_json::from_slice(&body) {
-            Ok(value) => Ok(Self(value)),
-            Err(error) => Err(explain::<T>(&body, &error)),
+            Ok(Object(value)) => Ok(Self(value)),
+            Err(error) => Err(explain::<Object<T>>(&body, &error)),
         }
+    }
+}
+
+/// A value that is written as a JSON object. What serde derives would also take an array of its
+/// fields' values.
+#[derive(Clone, Copy)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
 }
 

@@ -4,13 +4,15 @@
 use axum::Router;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{Shop, api};
 
 /// The pages `/openapi.json` and `/docs/`.
 pub fn pages() -> Router<Shop> {
-    SwaggerUi::new("/docs").url("/openapi.json", Description::openapi()).into()
+    // Unless told otherwise, the page shows the description to a validator on the internet.
+    let config = Config::default().validator_url("none");
+    SwaggerUi::new("/docs").url("/openapi.json", Description::openapi()).config(config).into()
 }
 
 #[derive(OpenApi)]

@@ -284,7 +284,9 @@ impl Problem {
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.into(), detail.into());
         let error = FieldError { pointer: pointer.clone(), detail: detail.clone() };
-        Self::new(Kind::InvalidRequest, format!("{pointer}: {detail}")).with("errors", &[error])
+        // The empty pointer is the whole body.
+        let named = if pointer.is_empty() { detail } else { format!("{pointer}: {detail}") };
+        Self::new(Kind::InvalidRequest, named).with("errors", &[error])
     }
 
     /// What is particular about it, in a sentence.

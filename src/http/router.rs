@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post};
 
@@ -39,7 +40,9 @@ pub fn router(shop: Shop) -> Router {
 }
 
 /// The page that a problem's `type` points to.
-async fn problem_page(Path(slug): Path<String>) -> Response {
+async fn problem_page(slug: Result<Path<String>, PathRejection>) -> Response {
+    // What is no text names no problem.
+    let slug = slug.map(|Path(slug)| slug).unwrap_or_default();
     let Some(about) = Kind::ALL.into_iter().map(Kind::about).find(|about| about.slug == slug) else {
         return Problem::new(Kind::NotFound, "There is no such kind of problem.").into_response();
     };

@@ -32,8 +32,7 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
         .max_headers(HEADERS_MAX)
-        .max_buf_size(limits.head_max_bytes)
-        .pipeline_flush(true);
+        .max_buf_size(limits.head_max_bytes);
     let connections = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);

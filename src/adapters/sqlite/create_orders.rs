@@ -6,13 +6,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::domain::{
-    Digest, EventBody, Left, Money, MoneyError, Order, OrderId, OrderLine, OrderStatus, ProductId, StepName,
-    Timestamp, UserId, order,
+    EventBody, Left, Money, MoneyError, Order, OrderId, OrderLine, OrderStatus, ProductId, StepName, order,
 };
 use crate::ports::ledger::{CreateOrderError, NewOrder};
 
+use super::customer_index::CustomerIndex;
 use super::key_filter::{KeyFilter, REMEMBERED};
-use super::rows::{blob, digest, find_order, money, order_id};
+use super::rows::{blob, find_order, money};
 use super::{outbox, sagas};
 
 /// A product as this batch sees it.
@@ -61,13 +61,14 @@ impl Shelves<'_> {
 pub fn create_orders(
     connection: &Connection,
     keys: &KeyFilter,
+    customers: &CustomerIndex,
     batch: &[NewOrder],
 ) -> rusqlite::Result<Vec<Result<Arc<Order>, CreateOrderError>>> {
     let mut shelves = Shelves { connection, by_id: BTreeMap::new() };
     let mut answers = Vec::with_capacity(batch.len());
     for new in batch {
-        let answer = match admit(connection, keys, &mut shelves, new)? {
-            Ok(order) => insert(connection, keys, &mut shelves, new, order)?,
+        let answer = match admit(connection, keys, customers, &mut shelves, new)? {
+            Ok(order) => insert(connection, keys, customers, &mut shelves, new, order)?,
             // It may be refused because this very order took the units before.
             Err(refusal) => match existing(connection, new.id)? {
                 Some(found) => found,
@@ -76,6 +77,7 @@ pub fn create_orders(
         };
         answers.push(answer);
     }
+    customers.write_slice(connection)?;
     let mut reserve = connection.prepare_cached(
         "UPDATE products SET reserved = reserved + ?1, version = version + 1, updated_at = ?2 \
          WHERE id = ?3 AND stock - reserved >= ?1",
@@ -94,13 +96,14 @@ pub fn create_orders(
 fn admit(
     connection: &Connection,
     keys: &KeyFilter,
+    customers: &CustomerIndex,
     shelves: &mut Shelves<'_>,
     new: &NewOrder,
 ) -> rusqlite::Result<Result<Order, CreateOrderError>> {
     let purchase = &new.purchase;
-    let since = new.at.minus(REMEMBERED);
+    let since = OrderId::earliest_at(new.at.minus(REMEMBERED));
     if keys.may_contain(purchase.key)
-        && let Some((other, _)) = find_by_key(connection, purchase.user_id, purchase.key, since)?
+        && let Some((other, _)) = customers.find_by_key(connection, purchase.user_id, purchase.key, since)?
         && other != new.id
     {
         return Ok(Err(CreateOrderError::KeyTaken(other)));
@@ -151,6 +154,7 @@ fn admit(
 fn insert(
     connection: &Connection,
     keys: &KeyFilter,
+    customers: &CustomerIndex,
     shelves: &mut Shelves<'_>,
     new: &NewOrder,
     order: Order,
@@ -225,6 +229,7 @@ fn insert(
     ];
     outbox::append(connection, order.id, 1, new.at, events)?;
     keys.insert(purchase.key, new.at);
+    customers.insert(connection, user_id, order.id, purchase.key)?;
     Ok(Ok(Arc::new(order)))
 }
 
@@ -242,22 +247,4 @@ fn existing(
         None if sagas::find(connection, id)?.is_some() => Ok(Some(Err(CreateOrderError::Expired))),
         None => Ok(None),
     }
-}
-
-/// The customer's order under a key, with the digest of its body.
-pub fn find_by_key(
-    connection: &Connection,
-    user: UserId,
-    key: Digest,
-    since: Timestamp,
-) -> rusqlite::Result<Option<(OrderId, Digest)>> {
-    connection
-        .prepare_cached(
-            "SELECT id, body_digest FROM orders WHERE user_id = ? AND id >= ? AND key_digest = ? \
-             ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row(params![user.0, blob(OrderId::earliest_at(since)), key.0], |row| {
-            Ok((order_id(row, 0)?, digest(row, 1)?))
-        })
-        .optional()
 }

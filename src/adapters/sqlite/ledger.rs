@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
+use uuid::Uuid;
 
 use crate::domain::{
     Digest, Driver, Event, InstanceId, NewProduct, Order, OrderId, Product, ProductChange, ProductId, Reason,
@@ -17,10 +18,11 @@ use crate::ports::ledger::{
     SagaRef, StockLogSum, Undoing,
 };
 
+use super::customer_index::CustomerIndex;
 use super::file::{OpenError, StoreFile};
 use super::key_filter::{KeyFilter, REMEMBERED};
 use super::readers::Readers;
-use super::rows::{blob, digest, order_head, select_orders, with_lines};
+use super::rows::{blob, digest, find_order, order_head, select_orders, with_lines};
 use super::writer::{WriteError, Writer};
 use super::{accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, undo_orders};
 
@@ -35,6 +37,7 @@ pub struct SqliteLedger {
     writer: Writer,
     readers: Readers,
     keys: Arc<KeyFilter>,
+    customers: Arc<CustomerIndex>,
 }
 
 impl From<WriteError> for Unavailable {
@@ -51,10 +54,11 @@ impl SqliteLedger {
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
         let connection = FILE.open(path)?;
         let keys = Arc::new(KeyFilter::new(now));
-        prepare(&connection, &keys, now)
+        let customers = prepare(&connection, &keys, now)
+            .and_then(|()| CustomerIndex::open(&connection))
             .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let writer = Writer::start("ledger", connection);
-        Ok(Self { writer, readers: Readers::new(path.to_owned()), keys })
+        Ok(Self { writer, readers: Readers::new(path.to_owned()), keys, customers: Arc::new(customers) })
     }
 
     /// The connections that read beside the writer.
@@ -113,17 +117,16 @@ impl Ledger for SqliteLedger {
         if !self.keys.may_contain(key) {
             return Ok(None);
         }
-        let found = self
-            .readers
-            .read(move |connection| create_orders::find_by_key(connection, user, key, since))
-            .await?;
+        let (customers, since) = (Arc::clone(&self.customers), OrderId::earliest_at(since));
+        let query = move |connection: &Connection| customers.find_by_key(connection, user, key, since);
+        let found = self.readers.read(query).await?;
         Ok(found.map(|(order, body)| KnownPurchase { order, body }))
     }
 
     async fn create_orders(&self, batch: Vec<NewOrder>) -> Vec<Result<Arc<Order>, CreateOrderError>> {
-        let keys = Arc::clone(&self.keys);
+        let (keys, customers) = (Arc::clone(&self.keys), Arc::clone(&self.customers));
         self.write_batch(batch, move |connection, batch| {
-            create_orders::create_orders(connection, &keys, batch)
+            create_orders::create_orders(connection, &keys, &customers, batch)
         })
         .await
     }
@@ -185,7 +188,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<Arc<Order>>, Unavailable> {
-        self.readers.read(move |connection| super::rows::find_order(connection, id)).await
+        self.readers.read(move |connection| find_order(connection, id)).await
     }
 
     async fn orders_of(
@@ -194,13 +197,11 @@ impl Ledger for SqliteLedger {
         before: Option<OrderId>,
         limit: usize,
     ) -> Result<Vec<Arc<Order>>, Unavailable> {
-        let before = before.map_or([0xff; 16], blob);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let before = before.unwrap_or(OrderId(Uuid::max()));
+        let customers = Arc::clone(&self.customers);
         let query = move |connection: &Connection| {
-            let sql = select_orders("WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let heads = statement.query_map(params![user.0, before, limit], order_head)?;
-            heads.map(|head| with_lines(connection, head?)).collect()
+            let ids = customers.orders_of(connection, user, before, limit)?;
+            ids.into_iter().filter_map(|id| find_order(connection, id).transpose()).collect()
         };
         self.readers.read(query).await
     }

@@ -5,6 +5,7 @@ mod accounts;
 mod cancel_order;
 mod confirm_orders;
 mod create_orders;
+mod customer_index;
 mod file;
 mod key_filter;
 mod ledger;

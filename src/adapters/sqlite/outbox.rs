@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
 
 use crate::domain::{Event, EventBody, OrderId, Timestamp};
 use crate::ports::Unavailable;
 use crate::ports::event_log::{EventLog, LogEntry, Position};
 
 use super::readers::Readers;
-use super::rows::blob;
+use super::rows::{blob, order_id};
 
 /// Writes the events of one saga in this commit; the first of them is number `first`.
 pub fn append(
@@ -21,11 +22,9 @@ pub fn append(
     at: Timestamp,
     bodies: impl IntoIterator<Item = EventBody>,
 ) -> rusqlite::Result<()> {
-    let events: Vec<Event> = (first..)
-        .zip(bodies)
-        .map(|(sequence, body)| Event { saga_id: saga, sequence, time: at, body })
-        .collect();
-    let json = serde_json::to_string(&events).expect("events are plain data");
+    // The row's own columns say the rest of each event.
+    let bodies: Vec<EventBody> = bodies.into_iter().collect();
+    let json = serde_json::to_string(&bodies).expect("events are plain data");
     connection
         .prepare_cached(
             "INSERT INTO outbox (saga_id, first_sequence, events, created_at) VALUES (?, ?, ?, ?)",
@@ -34,23 +33,28 @@ pub fn append(
     Ok(())
 }
 
-/// Reads one column of events.
-pub fn parse(text: &str) -> rusqlite::Result<Vec<Event>> {
-    serde_json::from_str(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-    })
+/// The columns that [`events`] reads.
+const COLUMNS: &str = "saga_id, first_sequence, created_at, events";
+
+/// The events of one row.
+fn events(row: &Row<'_>) -> rusqlite::Result<Vec<Event>> {
+    let (saga_id, first, time): (_, u32, _) = (order_id(row, 0)?, row.get(1)?, Timestamp(row.get(2)?));
+    let bodies: Vec<EventBody> = serde_json::from_str(row.get_ref(3)?.as_str()?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, Box::new(error)))?;
+    let event = |(sequence, body)| Event { saga_id, sequence, time, body };
+    Ok((first..).zip(bodies).map(event).collect())
 }
 
 /// The events of a saga in sequence.
 pub fn of_saga(connection: &Connection, saga: OrderId) -> rusqlite::Result<Vec<Event>> {
-    let mut statement =
-        connection.prepare_cached("SELECT events FROM outbox WHERE saga_id = ? ORDER BY first_sequence")?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM outbox WHERE saga_id = ? ORDER BY first_sequence"))?;
     let mut rows = statement.query([blob(saga)])?;
-    let mut events = Vec::new();
+    let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        events.extend(parse(row.get_ref(0)?.as_str()?)?);
+        all.extend(events(row)?);
     }
-    Ok(events)
+    Ok(all)
 }
 
 /// The outbox read as a log.
@@ -70,12 +74,11 @@ impl EventLog for OutboxLog {
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<LogEntry>, Unavailable> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let query = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT position, events FROM outbox WHERE position > ? ORDER BY position LIMIT ?",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS}, position FROM outbox WHERE position > ? ORDER BY position LIMIT ?"
+            ))?;
             let entries = statement.query_map([after.0, limit], |row| {
-                let events = parse(row.get_ref(1)?.as_str()?)?;
-                Ok(LogEntry { position: Position(row.get(0)?), events })
+                Ok(LogEntry { position: Position(row.get(4)?), events: events(row)? })
             })?;
             entries.collect()
         };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::domain::{Money, ProductChange};
 use crate::http::Shop;
-use crate::http::extract::{Admin, Json, ProductPath};
+use crate::http::extract::{Admin, Json, Object, ProductPath};
 use crate::http::problem::Problem;
 
 use super::create_product::{check_description, problem};
@@ -20,7 +20,7 @@ pub struct ChangeProduct {
     description: Option<String>,
     category: Option<String>,
     #[schema(value_type = Option<crate::http::openapi::Money>)]
-    price: Option<Money>,
+    price: Option<Object<Money>>,
     /// The version that was read; when given and not current, nothing changes. Every sale is a new
     /// version, so leave it out to change a price while the product sells.
     version: Option<i64>,
@@ -41,6 +41,7 @@ pub async fn change_product(
     Json(body): Json<ChangeProduct>,
 ) -> Result<Response, Problem> {
     let ChangeProduct { name, description, category, price, version } = body;
+    let price = price.map(|Object(price)| price);
     check_description(name.as_deref(), description.as_deref(), category.as_deref(), price)?;
     let change = ProductChange { name, description, category, price, version };
     let product = shop.stock_room.change_product(id, change).await.map_err(problem)?;

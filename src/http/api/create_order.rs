@@ -10,7 +10,7 @@ use crate::domain::{
     Refusal,
 };
 use crate::http::Shop;
-use crate::http::extract::{Customer, IdempotencyKey, Json, text};
+use crate::http::extract::{Customer, IdempotencyKey, Json, Object, text};
 use crate::http::problem::{Kind, Problem};
 use crate::saga::{Answer, PurchaseAnswer};
 
@@ -22,12 +22,13 @@ const TOKEN_MAX: usize = 255;
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateOrder {
-    lines: Vec<CreateOrderLine>,
+    #[schema(value_type = Vec<CreateOrderLine>)]
+    lines: Vec<Object<CreateOrderLine>>,
     /// Stands for the means of payment; see the test tokens of the simulated gateway.
     payment_token: Option<String>,
     /// The total that the customer saw; the order is refused when it is another one.
     #[schema(value_type = Option<crate::http::openapi::Money>)]
-    expected_total: Option<Money>,
+    expected_total: Option<Object<Money>>,
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -55,7 +56,7 @@ pub async fn create_order(
     Json(body): Json<CreateOrder>,
 ) -> Result<Response, Problem> {
     let sale = &shop.config.sale;
-    let lines = body.lines.iter().map(|line| (ProductId(line.product_id), line.quantity));
+    let lines = body.lines.iter().map(|Object(line)| (ProductId(line.product_id), line.quantity));
     let basket = Basket::new(lines, sale.lines_max, sale.quantity_max).map_err(|error| match error {
         BasketError::Quantity { line, .. } => {
             Problem::invalid(format!("/lines/{line}/quantity"), error.to_string())
@@ -67,13 +68,14 @@ pub async fn create_order(
     if let Some(token) = &body.payment_token {
         text("/payment_token", token, 1, TOKEN_MAX)?;
     }
+    let expected_total = body.expected_total.map(|Object(total)| total);
     let at = shop.stores.clock.now();
     let purchase = Purchase {
         user_id,
         key: key.digest("order", user_id),
-        body: digest(&basket, body.expected_total, body.payment_token.as_deref()),
+        body: digest(&basket, expected_total, body.payment_token.as_deref()),
         basket,
-        expected_total: body.expected_total,
+        expected_total,
         payment_token: body.payment_token.map(|token| PaymentToken(token.into())),
         at,
         deadline: at.plus(shop.config.engine().answer_within),
@@ -123,7 +125,7 @@ fn ended(order: &Order) -> Result<Response, Problem> {
     }
 }
 
-fn refused(refusal: Refusal, lines: &[CreateOrderLine]) -> Problem {
+fn refused(refusal: Refusal, lines: &[Object<CreateOrderLine>]) -> Problem {
     match refusal {
         Refusal::SoldOut(left) => {
             let short: Vec<String> = left
@@ -134,7 +136,7 @@ fn refused(refusal: Refusal, lines: &[CreateOrderLine]) -> Problem {
             Problem::new(Kind::OutOfStock, format!("Left: {}.", short.join(", "))).with("lines", &left)
         }
         Refusal::UnknownProduct(id) => {
-            let index = lines.iter().position(|line| line.product_id == id.0).unwrap_or_default();
+            let index = lines.iter().position(|Object(line)| line.product_id == id.0).unwrap_or_default();
             Problem::invalid(format!("/lines/{index}/product_id"), format!("there is no product {id}"))
         }
         Refusal::MixedCurrencies => {

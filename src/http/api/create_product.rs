@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::domain::{Money, NewProduct};
 use crate::http::Shop;
-use crate::http::extract::{Admin, Json, text};
+use crate::http::extract::{Admin, Json, Object, text};
 use crate::http::problem::{Kind, Problem};
 use crate::ports::ledger::ProductError;
 
@@ -25,7 +25,7 @@ pub struct CreateProduct {
     description: String,
     category: Option<String>,
     #[schema(value_type = crate::http::openapi::Money)]
-    price: Money,
+    price: Object<Money>,
     /// Opening stock in units.
     stock: i64,
 }
@@ -43,8 +43,9 @@ pub async fn create_product(
     Json(body): Json<CreateProduct>,
 ) -> Result<Response, Problem> {
     text("/sku", &body.sku, 1, 64)?;
+    let Object(price) = body.price;
     let category = body.category.unwrap_or_default();
-    check_description(Some(&body.name), Some(&body.description), Some(&category), Some(body.price))?;
+    check_description(Some(&body.name), Some(&body.description), Some(&category), Some(price))?;
     if !(0..=STOCK_CHANGE_MAX).contains(&body.stock) {
         return Err(Problem::invalid("/stock", format!("has to be 0 to {STOCK_CHANGE_MAX}")));
     }
@@ -53,7 +54,7 @@ pub async fn create_product(
         name: body.name,
         description: body.description,
         category,
-        price: body.price,
+        price,
         stock: body.stock,
     };
     let created = shop.stock_room.create_products(vec![product]).await.map_err(problem)?;

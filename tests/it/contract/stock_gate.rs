@@ -52,7 +52,10 @@ async fn overdue(gate: &dyn StockGate, now: i64) -> Vec<OrderId> {
     gate.overdue(Timestamp(now)).await.expect("holds").into_iter().map(|hold| hold.saga).collect()
 }
 
-fn sold_out(answer: &Result<(), HoldError>) -> Option<(Vec<(ProductId, u32, i64)>, bool)> {
+/// `(product, requested, left)` of a refused line.
+type Line = (ProductId, u32, i64);
+
+fn sold_out(answer: &Result<(), HoldError>) -> Option<(Vec<Line>, bool)> {
     let Err(HoldError::SoldOut { lines, may_return }) = answer else { return None };
     let lines = lines.iter().map(|Left { product, requested, left }| (*product, *requested, *left));
     Some((lines.collect(), *may_return))

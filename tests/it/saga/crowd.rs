@@ -156,8 +156,8 @@ async fn baskets_with_declined_payments_among_them_leave_a_clean_slate() {
     slate::assert_clean(&shop, 0, "declines among them").await;
     let failed =
         |answer: &&Answer| matches!(answer, Answer::Order(order) if order.status == OrderStatus::Failed);
-    assert!(answers.iter().filter(failed).count() > 50, "payments failed");
-    assert!(answers.iter().filter(|answer| confirmed(answer)).count() > 50, "payments worked");
+    assert!(answers.iter().filter(failed).count() > 20, "payments failed");
+    assert!(answers.iter().filter(|answer| confirmed(answer)).count() > 20, "payments worked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

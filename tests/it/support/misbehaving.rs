@@ -173,18 +173,28 @@ impl Step for Scripted {
 }
 
 /// What sagas knew before a step.
-struct Known(Vec<(Option<Arc<Order>>, Option<Capture>, Option<Capture>, Option<Refusal>)>);
+struct Known(Vec<Knowledge>);
+
+struct Knowledge {
+    order: Option<Arc<Order>>,
+    capture: Option<Capture>,
+    refund: Option<Capture>,
+    refusal: Option<Refusal>,
+}
 
 impl Known {
     fn of(batch: &[Saga]) -> Self {
-        let known = |saga: &Saga| {
-            (saga.order.clone(), saga.capture.clone(), saga.refund.clone(), saga.refusal.clone())
+        let knowledge = |saga: &Saga| Knowledge {
+            order: saga.order.clone(),
+            capture: saga.capture.clone(),
+            refund: saga.refund.clone(),
+            refusal: saga.refusal.clone(),
         };
-        Self(batch.iter().map(known).collect())
+        Self(batch.iter().map(knowledge).collect())
     }
 
     fn forget_the_rest(self, batch: &mut [Saga]) {
-        for (saga, (order, capture, refund, refusal)) in batch.iter_mut().zip(self.0) {
+        for (saga, Knowledge { order, capture, refund, refusal }) in batch.iter_mut().zip(self.0) {
             (saga.order, saga.capture, saga.refund, saga.refusal) = (order, capture, refund, refusal);
         }
     }

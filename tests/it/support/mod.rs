@@ -1,11 +1,13 @@
 //! What the tests share.
 
 pub mod goods;
+pub mod http_client;
 pub mod misbehaving;
 pub mod process;
 pub mod retail;
 pub mod shop;
 pub mod slate;
+pub mod test_app;
 
 use std::time::Duration;
 

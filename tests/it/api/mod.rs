@@ -1,0 +1,15 @@
+//! The HTTP API, asked by a client of its own over real connections.
+
+mod accounts;
+mod administration;
+mod bad_accounts;
+mod bad_administration;
+mod bad_orders;
+mod bad_requests;
+mod bad_tokens;
+mod description;
+mod hang_ups;
+mod orders;
+mod payments;
+mod products;
+mod sale;

@@ -1,0 +1,221 @@
+//! A shop for one test: the real server on a port of its own, over real files.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast::app::App;
+use holdfast::audit::{Audit, Report};
+use holdfast::auth::Principal;
+use holdfast::config::{Config, Flags};
+use holdfast::domain::{Money, NewProduct, StockLevel, UserId};
+use holdfast::http::{router, server};
+use holdfast::ports::ledger::Role;
+use holdfast::ports::payments::ChargeRecord;
+use rusqlite::OpenFlags;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::http_client::{Answer, Client, Connection};
+use super::wait_for;
+
+/// Signs the tokens of every test shop.
+pub const SECRET: &str = "a secret that only the tests know of";
+
+/// Longer than anything takes that a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A shop that is open.
+pub struct TestApp {
+    pub shop: Arc<App>,
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    directory: TempDir,
+}
+
+/// What a shop begins with.
+pub struct Builder {
+    config: Config,
+    products: Vec<NewProduct>,
+    directory: TempDir,
+}
+
+/// Everything the stores hold, table by table, and the levels of the gate.
+#[derive(PartialEq, Debug)]
+pub struct Contents {
+    tables: BTreeMap<String, Vec<String>>,
+    gate: Vec<StockLevel>,
+}
+
+impl TestApp {
+    pub fn builder() -> Builder {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = Config::load(None, &Flags::default()).expect("the defaults are good");
+        config.data_dir = directory.path().to_owned();
+        config.auth.secret = Some(SECRET.to_owned().into());
+        // A slow machine is no reason to be told that an order is on its way.
+        config.sale.answer_within_ms = 30_000;
+        Builder { config, products: Vec::new(), directory }
+    }
+
+    /// Somebody who is not signed in.
+    pub fn anybody(&self) -> Client {
+        Client::new(self.address, None)
+    }
+
+    pub fn customer(&self, id: i64) -> Client {
+        self.signed_in(id, Role::Customer)
+    }
+
+    pub fn admin(&self) -> Client {
+        self.signed_in(1_000_000, Role::Admin)
+    }
+
+    fn signed_in(&self, id: i64, role: Role) -> Client {
+        Client::new(self.address, Some(self.shop.tokens.issue(Principal { user: UserId(id), role })))
+    }
+
+    /// A connection for what no client would send.
+    pub async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+
+    /// Stock and reserved units of each product, by id.
+    pub async fn levels(&self) -> Vec<(i64, i64)> {
+        let levels = self.shop.stores.ledger.stock_levels().await.expect("the ledger answers");
+        levels.iter().map(|level| (level.stock, level.reserved)).collect()
+    }
+
+    /// What the gateway has on record.
+    pub async fn charges(&self) -> Vec<ChargeRecord> {
+        self.shop.stores.payments.list(None, usize::MAX).await.expect("the gateway answers")
+    }
+
+    /// Waits until no order is on its way.
+    pub async fn quiet(&self) {
+        wait_for("no order is on its way", PATIENCE, async || self.shop.engine.in_flight() == 0).await;
+    }
+
+    /// Everything there is.
+    pub async fn contents(&self) -> Contents {
+        self.quiet().await;
+        let mut tables = BTreeMap::new();
+        for file in ["ledger.sqlite3", "gateway.sqlite3"] {
+            read_tables(&self.directory.path().join(file), &mut tables).expect("the file can be read");
+        }
+        Contents { tables, gate: self.gate_levels().await }
+    }
+
+    async fn gate_levels(&self) -> Vec<StockLevel> {
+        let mut levels = self.shop.gate.levels().await.expect("the gate answers");
+        levels.sort_by_key(|level| level.product);
+        levels
+    }
+
+    /// Sends a request that has to be refused, and checks that nothing is another than before.
+    pub async fn refuses(&self, request: impl IntoFuture<Output = Answer>) -> String {
+        let before = self.contents().await;
+        let answer = request.await;
+        assert!(answer.status >= 400, "{}", answer.shown());
+        assert_eq!(self.contents().await, before, "nothing changes");
+        answer.brief()
+    }
+
+    /// Closes the shop and proves that everything in it is as it has to be.
+    pub async fn finish(self) -> Report {
+        let stores = &self.shop.stores;
+        let open = async || stores.ledger.open_sagas(usize::MAX).await.expect("the ledger answers");
+        self.quiet().await;
+        wait_for("no saga is open", PATIENCE, async || open().await.is_empty()).await;
+        let audit = Audit {
+            ledger: Arc::clone(&stores.ledger),
+            payments: Arc::clone(&stores.payments),
+            events: Arc::clone(&stores.events),
+        };
+        let report = audit.run(|_| {}).await.expect("the stores answer");
+        assert_eq!(report.broken, None, "the audit is clean");
+        let levels = stores.ledger.stock_levels().await.expect("the ledger answers");
+        assert_eq!(self.gate_levels().await, levels, "the gate agrees with the ledger");
+
+        let Self { shop, stop, server, directory, .. } = self;
+        stop.send(()).expect("the server runs");
+        server.await.expect("the server ends without a panic");
+        wait_for("nobody uses the shop", PATIENCE, async || Arc::strong_count(&shop) == 1).await;
+        Arc::into_inner(shop).expect("nobody uses it").close().await;
+        drop(directory);
+        report
+    }
+}
+
+fn read_tables(file: &Path, tables: &mut BTreeMap<String, Vec<String>>) -> rusqlite::Result<()> {
+    let store = rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut names = store.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    // The counter of account ids may have gaps.
+    for name in names.into_iter().filter(|name| name != "sqlite_sequence") {
+        let mut rows = store.prepare(&format!("SELECT * FROM {name}"))?;
+        let columns = rows.column_count();
+        let shown = |row: &rusqlite::Row<'_>| {
+            let values = (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column));
+            Ok(format!("{:?}", values.collect::<rusqlite::Result<Vec<_>>>()?))
+        };
+        let rows = rows.query_map([], shown)?.collect::<rusqlite::Result<_>>()?;
+        tables.insert(name, rows);
+    }
+    Ok(())
+}
+
+impl Builder {
+    /// Adds a product of 2.50 EUR with `stock` units. The first has the id 1, the next 2.
+    pub fn product(self, stock: i64) -> Self {
+        self.priced(stock, 250, "EUR")
+    }
+
+    /// Adds a product with a price.
+    pub fn priced(mut self, stock: i64, minor: i64, currency: &str) -> Self {
+        let n = self.products.len() + 1;
+        self.products.push(NewProduct {
+            sku: format!("SKU-{n}"),
+            name: format!("Product {n}"),
+            description: format!("What product {n} is."),
+            category: if n.is_multiple_of(2) { "even" } else { "odd" }.into(),
+            price: Money::new(minor, currency.parse().expect("a currency")),
+            stock,
+        });
+        self
+    }
+
+    /// Adds so many products.
+    pub fn products(self, count: usize, stock: i64) -> Self {
+        (0..count).fold(self, |builder, _| builder.product(stock))
+    }
+
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub async fn start(self) -> TestApp {
+        let Self { config, products, directory } = self;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let limits = config.server.clone();
+        let shop = Arc::new(App::build(config).await.expect("the shop opens"));
+        shop.stock_room.create_products(products).await.expect("products are created");
+        let routes = router::router(Arc::clone(&shop));
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let stopped = async {
+                // A test that panics drops the sender.
+                let _ = stopped.await;
+            };
+            server::serve(listener, routes, &limits, stopped).await;
+        });
+        TestApp { shop, address, stop, server, directory }
+    }
+}
