@@ -31,8 +31,8 @@ pub enum OpenError {
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("{} cannot be written: {reason}", path.display())]
     NotWritable { path: PathBuf, reason: String },
-    #[error("{}: {source}", path.display())]
-    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error("{}: {reason}", path.display())]
+    Sqlite { path: PathBuf, reason: rusqlite::Error },
 }
 
 impl StoreFile {
@@ -115,7 +115,7 @@ impl StoreFile {
             Some(ErrorCode::SystemIoFailure) => {
                 OpenError::NotWritable { path, reason: format!("the disk answers with an error ({source})") }
             }
-            _ => OpenError::Sqlite { path, source },
+            _ => OpenError::Sqlite { path, reason: source },
         }
     }
 }
