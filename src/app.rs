@@ -54,11 +54,21 @@ pub enum BuildError {
     Store(#[from] OpenError),
     #[error("configuration: {setting} = {url:?}: {why}")]
     Url { setting: &'static str, url: String, why: &'static str },
+    #[error("{} is missing, which belongs to the shop", path.display())]
+    Missing { path: PathBuf },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
 impl Stores {
+    /// Whether there is a shop already.
+    ///
+    /// # Errors
+    /// The configuration names no files.
+    pub fn exist(config: &Config) -> Result<bool, BuildError> {
+        Ok(Files::of(config, &DataDir::new(&config.data_dir))?.ledger.exists())
+    }
+
     /// Opens the stores that the configuration names, creating them where needed.
     ///
     /// # Errors
@@ -76,11 +86,14 @@ impl Stores {
     /// See [`BuildError`].
     pub fn open_existing(config: &Config) -> Result<Self, BuildError> {
         let directory = DataDir::new(&config.data_dir);
-        let lock = directory.lock_existing()?;
         let files = Files::of(config, &directory)?;
         if !files.ledger.exists() {
             return Err(DataDirError::Empty { path: config.data_dir.clone() }.into());
         }
+        if !files.gateway.exists() {
+            return Err(BuildError::Missing { path: files.gateway });
+        }
+        let lock = directory.lock_existing()?;
         Self::open_locked(config, &files, lock)
     }
 

@@ -8,6 +8,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::ports::clock::Clock;
 
+/// The file with the secret that signs tokens.
+const TOKEN_KEY: &str = "token.key";
+
 /// A data directory.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
@@ -75,12 +78,17 @@ impl DataDir {
         &self.0
     }
 
+    /// Whether a secret that signs tokens was made already, or put there.
+    pub fn has_token_secret(&self) -> bool {
+        self.file(TOKEN_KEY).exists()
+    }
+
     /// The secret that signs tokens: made at the first start, readable by the owner alone.
     ///
     /// # Errors
     /// The file cannot be read or written.
     pub fn token_secret(&self, clock: &dyn Clock) -> Result<SecretString, DataDirError> {
-        let path = self.file("token.key");
+        let path = self.file(TOKEN_KEY);
         let fail = |reason| DataDirError::Io { path: path.clone(), reason };
         match std::fs::read_to_string(&path) {
             Ok(text) if text.trim().len() >= 32 => Ok(text.trim().to_owned().into()),
