@@ -99,6 +99,9 @@ impl Stores {
 
     fn open_locked(config: &Config, files: &Files, lock: DataDirLock) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Before the ledger is migrated: otherwise a gateway file from a newer version would leave a
+        // shop that neither version can open.
+        SimulatedGateway::inspect(&files.gateway)?;
         let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
         let events = OutboxLog::new(ledger.readers().clone());
         let faults = config.payments.faults.clone();

@@ -53,6 +53,20 @@ impl StoreFile {
         Ok(connection)
     }
 
+    /// Whether the file, where there is one, can be opened as it is. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn inspect(&self, path: &Path) -> Result<(), OpenError> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags);
+        let connection = connection.map_err(|source| self.explain(path, source))?;
+        self.check(path, &connection).map(drop)
+    }
+
     /// Opens the file for reading beside its writer.
     ///
     /// # Errors
