@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const FULL: &str = "the disk is full";
 
 /// A kind of store file and its migrations.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,11 @@ impl StoreFile {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 OpenError::NotWritable { path, reason: "the file or its disk is read-only".into() }
             }
-            Some(ErrorCode::DiskFull) => OpenError::NotWritable { path, reason: "the disk is full".into() },
+            Some(ErrorCode::DiskFull) => OpenError::NotWritable { path, reason: FULL.into() },
+            // No room for the index that SQLite keeps in memory shared over the disk.
+            Some(_) if extended_code(&source) == Some(ffi::SQLITE_IOERR_SHMSIZE) => {
+                OpenError::NotWritable { path, reason: FULL.into() }
+            }
             Some(ErrorCode::CannotOpen) => {
                 OpenError::NotWritable { path, reason: "the file cannot be opened or created".into() }
             }
@@ -132,6 +138,10 @@ impl StoreFile {
             _ => OpenError::Sqlite { path, reason: source },
         }
     }
+}
+
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
