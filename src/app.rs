@@ -54,19 +54,30 @@ pub enum BuildError {
     Store(#[from] OpenError),
     #[error("configuration: {setting} = {url:?}: {why}")]
     Url { setting: &'static str, url: String, why: &'static str },
+    #[error("{} is missing, which belongs to the shop", path.display())]
+    Missing { path: PathBuf },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
 impl Stores {
+    /// Whether there is a shop already.
+    ///
+    /// # Errors
+    /// The configuration names no files.
+    pub fn exist(config: &Config) -> Result<bool, BuildError> {
+        Ok(Files::of(config, &DataDir::new(&config.data_dir))?.ledger.exists())
+    }
+
     /// Opens the stores that the configuration names, creating them where needed.
     ///
     /// # Errors
     /// See [`BuildError`].
     pub fn open(config: &Config) -> Result<Self, BuildError> {
         let directory = DataDir::new(&config.data_dir);
+        let files = Files::of(config, &directory)?;
         let lock = directory.lock()?;
-        Self::open_locked(config, &directory, lock)
+        Self::open_locked(config, &files, lock)
     }
 
     /// Opens stores that have to exist.
@@ -75,22 +86,26 @@ impl Stores {
     /// See [`BuildError`].
     pub fn open_existing(config: &Config) -> Result<Self, BuildError> {
         let directory = DataDir::new(&config.data_dir);
-        let lock = directory.lock_existing()?;
-        let ledger = file_of("ledger.url", &config.ledger.url, "sqlite:", &directory)?;
-        if !ledger.exists() {
+        let files = Files::of(config, &directory)?;
+        if !files.ledger.exists() {
             return Err(DataDirError::Empty { path: config.data_dir.clone() }.into());
         }
-        Self::open_locked(config, &directory, lock)
+        if !files.gateway.exists() {
+            return Err(BuildError::Missing { path: files.gateway });
+        }
+        let lock = directory.lock_existing()?;
+        Self::open_locked(config, &files, lock)
     }
 
-    fn open_locked(config: &Config, directory: &DataDir, lock: DataDirLock) -> Result<Self, BuildError> {
+    fn open_locked(config: &Config, files: &Files, lock: DataDirLock) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ledger_file = file_of("ledger.url", &config.ledger.url, "sqlite:", directory)?;
-        let gateway_file = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
-        let ledger = SqliteLedger::open(&ledger_file, clock.now())?;
+        // Before the ledger is migrated: otherwise a gateway file from a newer version would leave a
+        // shop that neither version can open.
+        SimulatedGateway::inspect(&files.gateway)?;
+        let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
         let events = OutboxLog::new(ledger.readers().clone());
         let faults = config.payments.faults.clone();
-        let payments = SimulatedGateway::open(&gateway_file, Arc::clone(&clock), faults)?;
+        let payments = SimulatedGateway::open(&files.gateway, Arc::clone(&clock), faults)?;
         Ok(Self { ledger: Arc::new(ledger), payments: Arc::new(payments), events, clock, _lock: lock })
     }
 }
@@ -150,6 +165,25 @@ impl App {
     }
 }
 
+/// The files that the configuration names.
+struct Files {
+    ledger: PathBuf,
+    gateway: PathBuf,
+}
+
+impl Files {
+    /// Finds out what is wrong with the names before anything is made.
+    fn of(config: &Config, directory: &DataDir) -> Result<Self, BuildError> {
+        let ledger = file_of("ledger.url", &config.ledger.url, "sqlite:", directory)?;
+        let gateway = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
+        if ledger == gateway {
+            let why = "the ledger has a file of its own";
+            return Err(BuildError::Url { setting: "payments.url", url: config.payments.url.clone(), why });
+        }
+        Ok(Self { ledger, gateway })
+    }
+}
+
 /// The file that a URL such as `sqlite:NAME` names in the data directory.
 fn file_of(
     setting: &'static str,
@@ -159,7 +193,7 @@ fn file_of(
 ) -> Result<PathBuf, BuildError> {
     let wrong = |why| BuildError::Url { setting, url: url.to_owned(), why };
     let name = url.strip_prefix(scheme).ok_or_else(|| wrong("this kind of back end is not known"))?;
-    if name.is_empty() || name.contains(['/', '\\']) {
+    if ["", ".", ".."].contains(&name) || name.contains(['/', '\\']) {
         return Err(wrong("a plain file name has to follow the colon"));
     }
     Ok(directory.file(name))

@@ -8,6 +8,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::ports::clock::Clock;
 
+/// The file with the secret that signs tokens.
+const TOKEN_KEY: &str = "token.key";
+
 /// A data directory.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
@@ -21,8 +24,8 @@ pub struct DataDirLock {
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    #[error("{} cannot be used: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be used: {reason}", path.display())]
+    Io { path: PathBuf, reason: std::io::Error },
     #[error("{} is in use by another process; stop it first or give another --data-dir", path.display())]
     InUse { path: PathBuf },
     #[error("there is no shop in {}", path.display())]
@@ -40,7 +43,7 @@ impl DataDir {
     /// # Errors
     /// It cannot be created or written, or another process uses it.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
-        std::fs::create_dir_all(&self.0).map_err(|source| self.io(source))?;
+        std::fs::create_dir_all(&self.0).map_err(|error| self.io(error))?;
         self.lock_existing()
     }
 
@@ -57,11 +60,11 @@ impl DataDir {
             .truncate(false)
             .write(true)
             .open(self.0.join("lock"))
-            .map_err(|source| self.io(source))?;
+            .map_err(|error| self.io(error))?;
         match file.try_lock() {
             Ok(()) => Ok(DataDirLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: self.0.clone() }),
-            Err(TryLockError::Error(source)) => Err(self.io(source)),
+            Err(TryLockError::Error(error)) => Err(self.io(error)),
         }
     }
 
@@ -75,13 +78,18 @@ impl DataDir {
         &self.0
     }
 
+    /// Whether a secret that signs tokens was made already, or put there.
+    pub fn has_token_secret(&self) -> bool {
+        self.file(TOKEN_KEY).exists()
+    }
+
     /// The secret that signs tokens: made at the first start, readable by the owner alone.
     ///
     /// # Errors
     /// The file cannot be read or written.
     pub fn token_secret(&self, clock: &dyn Clock) -> Result<SecretString, DataDirError> {
-        let path = self.file("token.key");
-        let fail = |source| DataDirError::Io { path: path.clone(), source };
+        let path = self.file(TOKEN_KEY);
+        let fail = |reason| DataDirError::Io { path: path.clone(), reason };
         match std::fs::read_to_string(&path) {
             Ok(text) if text.trim().len() >= 32 => Ok(text.trim().to_owned().into()),
             Ok(_) => Err(fail(std::io::Error::other("it is too short to be a secret"))),
@@ -102,7 +110,7 @@ impl DataDir {
         }
     }
 
-    fn io(&self, source: std::io::Error) -> DataDirError {
-        DataDirError::Io { path: self.0.clone(), source }
+    fn io(&self, reason: std::io::Error) -> DataDirError {
+        DataDirError::Io { path: self.0.clone(), reason }
     }
 }

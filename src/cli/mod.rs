@@ -85,16 +85,23 @@ impl Common {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
-        Ok(code) => code,
+    match Cli::try_parse() {
+        Ok(cli) => run(cli).unwrap_or_else(|error| refused(&format!("{error:#}"))),
+        // Help was asked for, or the version.
+        Err(answer) if !answer.use_stderr() => answer.exit(),
         Err(error) => {
-            // One plain line, whatever the causes say.
-            let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-            eprintln!("holdfast: {line}");
-            ExitCode::from(2)
+            // What is wrong is the first paragraph; hints and usage follow.
+            let text = error.render().to_string();
+            let wrong = text.split("\n\n").next().unwrap_or_default();
+            refused(&format!("{} (see --help)", wrong.trim_start_matches("error: ").trim_end()))
         }
     }
+}
+
+/// One plain line, whatever the causes say.
+fn refused(why: &str) -> ExitCode {
+    eprintln!("holdfast: {}", why.split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(2)
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

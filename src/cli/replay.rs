@@ -84,7 +84,12 @@ struct Item {
 
 pub async fn run(args: ReplayArgs, common: Common) -> anyhow::Result<ExitCode> {
     ensure!(args.connections > 0, "--connections has to be at least 1");
-    ensure!(args.speed.is_none_or(|speed| speed > 0.0), "--speed has to be more than 0");
+    // The bounds keep every time of a day within what a clock can show.
+    ensure!(
+        args.speed.is_none_or(|speed| (0.001..=1e9).contains(&speed)),
+        "--speed has to be between 0.001 and 1000000000"
+    );
+    ensure!(args.patience <= 86_400, "--patience has to be at most 86400");
     let target = Target::parse(&args.target).await?;
     let tokens = Arc::new(token::tokens(&common.load(None)?)?);
     let day = import::open(&args.file, read_day)?;

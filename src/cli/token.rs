@@ -8,6 +8,7 @@ use anyhow::ensure;
 use clap::Args;
 use serde_json::json;
 
+use crate::app::Stores;
 use crate::auth::{Principal, Tokens};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
@@ -45,7 +46,8 @@ pub fn tokens(config: &Config) -> anyhow::Result<Tokens> {
     let directory = DataDir::new(&config.data_dir);
     let secret = match &config.auth.secret {
         Some(secret) => secret.clone(),
-        None if !directory.path().is_dir() => {
+        // A secret is made for a shop only, not left in whatever directory was named by mistake.
+        None if !directory.has_token_secret() && !Stores::exist(config)? => {
             return Err(DataDirError::Empty { path: config.data_dir.clone() }.into());
         }
         None => directory.token_secret(&SystemClock)?,

@@ -1,6 +1,8 @@
 //! Everything that is tested from outside the library, in one binary. One folder a kind of test.
 
 mod api;
+mod chaos;
+mod cli;
 mod contract;
 mod readme;
 mod saga;

@@ -115,6 +115,14 @@ impl SimulatedGateway {
         Ok(Self { store, readers: Readers::new(path.to_owned()), clock, faults, dice })
     }
 
+    /// Whether the file, where there is one, can be opened as it is. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn inspect(path: &Path) -> Result<(), OpenError> {
+        FILE.inspect(path)
+    }
+
     /// What becomes of a request: its token says so, or the dice do.
     fn fate(&self, request: &ChargeRequest) -> Fate {
         match request.token.as_ref().map(|token| &*token.0) {

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const FULL: &str = "the disk is full";
 
 /// A kind of store file and its migrations.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +33,8 @@ pub enum OpenError {
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("{} cannot be written: {reason}", path.display())]
     NotWritable { path: PathBuf, reason: String },
-    #[error("{}: {source}", path.display())]
-    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error("{}: {reason}", path.display())]
+    Sqlite { path: PathBuf, reason: rusqlite::Error },
 }
 
 impl StoreFile {
@@ -51,6 +53,20 @@ impl StoreFile {
         configure(&connection).map_err(|source| self.explain(path, source))?;
         self.migrate(path, &mut connection, found)?;
         Ok(connection)
+    }
+
+    /// Whether the file, where there is one, can be opened as it is. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn inspect(&self, path: &Path) -> Result<(), OpenError> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags);
+        let connection = connection.map_err(|source| self.explain(path, source))?;
+        self.check(path, &connection).map(drop)
     }
 
     /// Opens the file for reading beside its writer.
@@ -108,16 +124,24 @@ impl StoreFile {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 OpenError::NotWritable { path, reason: "the file or its disk is read-only".into() }
             }
-            Some(ErrorCode::DiskFull) => OpenError::NotWritable { path, reason: "the disk is full".into() },
+            Some(ErrorCode::DiskFull) => OpenError::NotWritable { path, reason: FULL.into() },
+            // No room for the index that SQLite keeps in memory shared over the disk.
+            Some(_) if extended_code(&source) == Some(ffi::SQLITE_IOERR_SHMSIZE) => {
+                OpenError::NotWritable { path, reason: FULL.into() }
+            }
             Some(ErrorCode::CannotOpen) => {
                 OpenError::NotWritable { path, reason: "the file cannot be opened or created".into() }
             }
             Some(ErrorCode::SystemIoFailure) => {
                 OpenError::NotWritable { path, reason: format!("the disk answers with an error ({source})") }
             }
-            _ => OpenError::Sqlite { path, source },
+            _ => OpenError::Sqlite { path, reason: source },
         }
     }
+}
+
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

@@ -56,7 +56,7 @@ impl SqliteLedger {
         let keys = Arc::new(KeyFilter::new(now));
         let customers = prepare(&connection, &keys, now)
             .and_then(|()| CustomerIndex::open(&connection))
-            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+            .map_err(|reason| OpenError::Sqlite { path: path.to_owned(), reason })?;
         let writer = Writer::start("ledger", connection);
         Ok(Self { writer, readers: Readers::new(path.to_owned()), keys, customers: Arc::new(customers) })
     }

@@ -88,6 +88,11 @@ pub async fn run_command(args: BenchArgs, common: Common) -> anyhow::Result<Exit
     ensure!(args.users > 0, "--users has to be at least 1");
     ensure!(args.products > 0, "--products has to be at least 1");
     ensure!(args.stock >= 0, "--stock cannot be negative");
+    // Before there are products to sell.
+    ensure!(
+        args.rate.is_none_or(|rate| (0.001..=1e9).contains(&rate)),
+        "--rate has to be between 0.001 and 1000000000"
+    );
     ensure!(args.connections.iter().all(|n| *n > 0), "--connections are at least 1 each");
     match &args.target {
         Some(target) => against(&args, &common, target).await,

@@ -3,6 +3,8 @@
 pub mod goods;
 pub mod http_client;
 pub mod misbehaving;
+pub mod process;
+pub mod retail;
 pub mod shop;
 pub mod slate;
 pub mod test_app;
