@@ -348,7 +348,8 @@ impl Client {
         key: Option<&str>,
         body: Option<&[u8]>,
     ) -> io::Result<(u16, Value)> {
-        let mut head = self.request.begin(method, path).header("authorization", format_args!("Bearer {}", self.token));
+        let mut head =
+            self.request.begin(method, path).header("authorization", format_args!("Bearer {}", self.token));
         if let Some(key) = key {
             head = head.header("idempotency-key", key);
         }
