@@ -20,12 +20,14 @@ use crate::{shutdown, telemetry};
 use super::{Common, output};
 
 #[derive(Args, Default)]
-#[command(after_help = "HOLDFAST_ADMIN_EMAIL and HOLDFAST_ADMIN_PASSWORD name the first administrator; left out, a password is
+#[command(
+    after_help = "HOLDFAST_ADMIN_EMAIL and HOLDFAST_ADMIN_PASSWORD name the first administrator; left out, a password is
 made and shown once.
 
 Examples:
   holdfast serve --data-dir /var/lib/holdfast --listen 0.0.0.0:80
-  holdfast serve --config shop.toml --print-config")]
+  holdfast serve --config shop.toml --print-config"
+)]
 pub struct ServeArgs {
     /// Address to listen on, such as 127.0.0.1:8080
     #[arg(long, value_name = "ADDR")]
