@@ -52,7 +52,13 @@ impl Shop {
 }
 
 /// One sale, one `kill -9` in the middle of it or two, and a look at the books.
-async fn round(template: &Arc<Template>, dice: &mut ChaCha8Rng, shop: Shop, tokens: &'static [&'static str], seen: &mut Seen) {
+async fn round(
+    template: &Arc<Template>,
+    dice: &mut ChaCha8Rng,
+    shop: Shop,
+    tokens: &'static [&'static str],
+    seen: &mut Seen,
+) {
     template.site.copy_data_to(&shop.site);
     let server = shop.open().await;
     let mut buyers = Buyers::new(template, dice.random(), tokens);
@@ -76,13 +82,15 @@ async fn round(template: &Arc<Template>, dice: &mut ChaCha8Rng, shop: Shop, toke
     }
     buyers.look_again(&server).await;
     let mut admin = server.admin().await;
-    wait_for("the recovery of unfinished orders", PATIENCE, async || admin.unfinished().await.is_empty()).await;
+    wait_for("the recovery of unfinished orders", PATIENCE, async || admin.unfinished().await.is_empty())
+        .await;
     if dice.random_bool(0.5) {
         server.stop().await;
     } else {
         server.kill().await;
     }
-    seen.recoveries += usize::from(shop.site.logs().contains("unfinished orders of an earlier run are taken up"));
+    seen.recoveries +=
+        usize::from(shop.site.logs().contains("unfinished orders of an earlier run are taken up"));
 
     let books = Books::of(&shop.site);
     books.assert_balanced(&template.stocked);
@@ -102,7 +110,8 @@ async fn fifty_kills_in_a_sale_lose_no_order_and_no_money() {
             ("HOLDFAST_PAYMENTS__FAULTS__LATE_MS", "15".to_owned()),
         ];
         let shop = Shop { site: Site::new(), settings };
-        let tokens = &["tok_declined", "tok_timeout_before", "tok_timeout_after", "tok_late", "tok_duplicate"];
+        let tokens =
+            &["tok_declined", "tok_timeout_before", "tok_timeout_after", "tok_late", "tok_duplicate"];
         round(&template, &mut dice, shop, tokens, &mut seen).await;
     }
     eprintln!("{seen:?}");

@@ -116,7 +116,8 @@ impl Wish {
     fn body(&self) -> Value {
         let line = |(product, quantity): (&i64, &i64)| json!({ "product_id": product, "quantity": quantity });
         let lines: Vec<_> = self.lines.iter().map(line).collect();
-        let mut body = json!({ "lines": lines, "expected_total": { "amount": self.total, "currency": "GBP" } });
+        let mut body =
+            json!({ "lines": lines, "expected_total": { "amount": self.total, "currency": "GBP" } });
         if let Some(token) = self.token {
             body["payment_token"] = token.into();
         }
@@ -144,7 +145,8 @@ impl Told {
 
     /// Takes in an answer to an order, or to a look at one.
     fn by(status: u16, body: &Value) -> Self {
-        let id = |order: &Value| order["id"].as_str().and_then(|id| id.parse().ok()).expect("an order has an id");
+        let id =
+            |order: &Value| order["id"].as_str().and_then(|id| id.parse().ok()).expect("an order has an id");
         let kind = body["type"].as_str().unwrap_or_default();
         match (status, kind) {
             (200..=202, _) => match body["status"].as_str() {
@@ -194,7 +196,10 @@ impl Buyers {
                     let wish = template.wish(seed, n, tokens);
                     client.token = issue(wish.user, Role::Customer);
                     let answer = client.order(&wish.key, &wish.body()).await;
-                    told.push((n, answer.as_ref().map_or(Told::Nothing, |(status, body)| Told::by(*status, body))));
+                    told.push((
+                        n,
+                        answer.as_ref().map_or(Told::Nothing, |(status, body)| Told::by(*status, body)),
+                    ));
                     if answer.is_err() {
                         return told;
                     }
