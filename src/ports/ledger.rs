@@ -294,7 +294,7 @@ pub trait Ledger: Send + Sync {
     /// Stuck ones stay stuck.
     async fn claim_sagas(&self, instance: InstanceId, at: Timestamp) -> Result<Vec<OpenSaga>, Unavailable>;
 
-    /// Unfinished sagas, oldest first.
+    /// Unfinished sagas, oldest first; stuck ones come last, so that they never hide the others.
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable>;
 
     /// Takes a stuck saga up again under `instance`; `None` when it is not stuck.

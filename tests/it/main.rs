@@ -4,6 +4,7 @@ mod api;
 mod chaos;
 mod cli;
 mod contract;
+mod readme;
 mod saga;
 mod support;
 mod tidy;

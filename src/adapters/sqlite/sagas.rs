@@ -102,10 +102,11 @@ pub fn claim(
     claimed.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
 }
 
-/// Unfinished sagas, oldest first.
+/// Unfinished sagas, stuck ones last, oldest first.
 pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenSaga>> {
-    let mut statement = connection
-        .prepare_cached("SELECT saga_id FROM saga_states WHERE tombstone = 0 ORDER BY saga_id LIMIT ?")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT saga_id FROM saga_states WHERE tombstone = 0 ORDER BY stuck, saga_id LIMIT ?",
+    )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids: Vec<OrderId> =
         statement.query_map([limit], |row| order_id(row, 0))?.collect::<rusqlite::Result<_>>()?;

@@ -22,6 +22,9 @@ pub enum WriteError {
     QueueFull,
     #[error("the store is closed")]
     Closed,
+    /// Nothing of the job was changed.
+    #[error("the job panicked")]
+    Panicked,
     #[error("{0}")]
     Sqlite(String),
 }
@@ -94,7 +97,11 @@ where
     F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
-        self.result.insert((self.work)(connection)).is_ok()
+        // A panic is the failure of this job alone: what it changed is rolled back, and the thread
+        // goes on for everybody else.
+        let run = std::panic::AssertUnwindSafe(|| (self.work)(connection));
+        self.result = std::panic::catch_unwind(run).ok();
+        self.result.as_ref().is_some_and(Result::is_ok)
     }
 
     fn finish(self: Box<Self>, commit: Result<(), WriteError>) {
@@ -102,7 +109,7 @@ where
             (Some(Ok(value)), Ok(())) => Ok(value),
             (Some(Err(error)), _) => Err(WriteError::Sqlite(error.to_string())),
             (_, Err(error)) => Err(error),
-            (None, Ok(())) => unreachable!("a commit happens after every job has run"),
+            (None, Ok(())) => Err(WriteError::Panicked),
         };
         // Nobody may be waiting any more; the effect stands all the same.
         let _ = self.reply.send(result);
@@ -159,4 +166,35 @@ fn commit(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<bool, W
         }
         WriteError::Sqlite(error.to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn rows(writer: &Writer) -> i64 {
+        writer.write(|c| c.query_row("SELECT count(*) FROM t", [], |row| row.get(0))).await.expect("counted")
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_or_panics_beside_others_changes_nothing_and_spares_them() {
+        let connection = Connection::open_in_memory().expect("a store");
+        connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)").expect("a table");
+        let writer = Writer::start("test", connection);
+        let insert = |n: i64| move |c: &Connection| c.execute("INSERT INTO t VALUES (?)", [n]);
+        for round in 0..50 {
+            let n = round * 10;
+            let fails = writer.write(move |c| insert(n + 1)(c).and_then(|_| insert(n)(c)));
+            let panics = writer.write(move |c| -> rusqlite::Result<usize> {
+                insert(n + 2)(c)?;
+                panic!("on purpose");
+            });
+            let (first, fails, panics, last) =
+                tokio::join!(writer.write(insert(n)), fails, panics, writer.write(insert(n + 3)));
+            assert!(first.is_ok() && last.is_ok());
+            assert!(matches!(fails, Err(WriteError::Sqlite(_))), "{fails:?}");
+            assert!(matches!(panics, Err(WriteError::Panicked)), "{panics:?}");
+            assert_eq!(rows(&writer).await, 2 * (round + 1));
+        }
+    }
 }
