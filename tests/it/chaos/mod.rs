@@ -1,7 +1,7 @@
 //! Processes that die, disks that fill up and signals in the middle of a sale; afterwards the books
 //! have to be right, by the audit and by a look of the test's own.
 
-mod books;
+pub mod books;
 mod kill;
 mod load;
 mod signals;

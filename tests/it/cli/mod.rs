@@ -1,1 +1,8 @@
-//! The commands, run as processes.
+//! The commands, run as their users run them: in processes of their own.
+
+mod bad_input;
+mod catalogue;
+mod commands;
+mod disks;
+mod replay;
+mod secrets;

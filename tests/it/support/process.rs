@@ -183,6 +183,12 @@ impl Invocation {
     pub async fn open(self) -> Server {
         self.start().greeting().await
     }
+
+    /// The same for a shop that chooses this data directory by itself.
+    pub async fn open_in(mut self, directory: &Path) -> Server {
+        self.data = directory.to_owned();
+        self.open().await
+    }
 }
 
 /// What came of a command.
@@ -200,6 +206,11 @@ impl Finished {
     pub fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub fn assert_success(&self) {
+        assert_eq!(self.code, Some(0), "{self:?}");
     }
 
     /// The command could not be carried out: its exit code says so, and one line says why.
