@@ -10,7 +10,6 @@ pub const DAYS: [&str; 3] = ["2011-11-29", "2011-12-05", "2011-12-08"];
 pub struct Line {
     pub invoice: String,
     pub code: String,
-    pub description: String,
     pub quantity: i64,
     /// The price of one unit.
     pub pence: i64,
@@ -65,7 +64,6 @@ pub fn lines_of(day: &str) -> Vec<Line> {
         Line {
             invoice: record[0].to_owned(),
             code: record[1].to_owned(),
-            description: record[2].trim().to_owned(),
             quantity: record[3].parse().expect("a quantity"),
             pence: pence(&record[5]),
             customer: record[6].strip_suffix(".0").map_or(1, |id| id.parse().expect("a customer")),
