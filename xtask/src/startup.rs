@@ -5,6 +5,8 @@
 //! keys and customers of their own, over the last 24 hours, whose keys a start has to remember. An audit
 //! of the result has to find nothing.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -266,18 +268,21 @@ struct Copy {
 fn copy_table(connection: &Connection, table: &Table, copies: &[Copy]) -> Result<()> {
     let mut select =
         connection.prepare(&format!("SELECT * FROM {} WHERE {} = ?", table.name, table.order))?;
-    let columns: Vec<String> = select.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = select.column_names().map(str::to_owned).collect();
     let places = vec!["?"; columns.len()].join(", ");
     let mut insert = connection.prepare(&format!("INSERT INTO {} VALUES ({places})", table.name))?;
-    let mut models = std::collections::HashMap::new();
+    let mut models = HashMap::new();
     for copy in copies {
-        if !models.contains_key(&copy.model) {
-            let rows = select.query_map([copy.model], |row| {
-                (0..columns.len()).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<Value>>>()
-            })?;
-            models.insert(copy.model, rows.collect::<rusqlite::Result<Vec<_>>>()?);
-        }
-        for model in &models[&copy.model] {
+        let rows = match models.entry(copy.model) {
+            Entry::Occupied(rows) => rows.into_mut(),
+            Entry::Vacant(place) => {
+                let rows = select.query_map([copy.model], |row| {
+                    (0..columns.len()).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<Value>>>()
+                })?;
+                place.insert(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+            }
+        };
+        for model in rows {
             let values = columns.iter().zip(model).map(|(column, value)| match column.as_str() {
                 name if name == table.order => Value::Blob(copy.id.to_vec()),
                 name if Some(name) == table.number => Value::Null,
