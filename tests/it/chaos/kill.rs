@@ -124,7 +124,7 @@ async fn kills_while_the_gateway_times_out_after_charging_lose_no_order_and_no_m
     let mut dice = ChaCha8Rng::seed_from_u64(seed());
     let template = Arc::new(Template::of(DAYS[1]).await);
     let mut seen = Seen::default();
-    for number in 0..15 {
+    for number in 0..50 {
         eprintln!("round {number}: {seen:?}");
         let fault = |name, value: String| (name, value);
         let settings = vec![
