@@ -78,10 +78,12 @@ fn storm(seed: u64) {
             })
             .collect();
         if life < 2 {
-            // Dies as soon as some orders exist, with the others anywhere.
+            // Dies as soon as some orders exist, with the others anywhere; or when every buyer has an
+            // answer, because the life before may have left too little for more orders.
             process.run(wait_for(&context, PATIENCE, async || {
                 let orders = process.shop.ledger.orders_after(None, 10_000).await.expect("orders");
-                orders.len() > 25 * (usize::try_from(life).expect("few") + 1)
+                let enough = 25 * (usize::try_from(life).expect("few") + 1);
+                orders.len() > enough || tasks.iter().all(tokio::task::JoinHandle::is_finished)
             }));
             process.kill();
         } else {
