@@ -29,6 +29,8 @@ pub fn start(step: Arc<dyn Step>, queue: mpsc::Receiver<Run>, workers: usize, ro
                 let work = work(Arc::clone(&step), Arc::clone(&queue), Arc::clone(&router));
                 match tokio::spawn(work).await {
                     Ok(()) => break,
+                    // The process ends, and this task with it.
+                    Err(error) if error.is_cancelled() => break,
                     Err(error) => tracing::error!(%error, step = %step.name(), "a stage worker failed"),
                 }
             }
