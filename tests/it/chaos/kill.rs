@@ -1,6 +1,7 @@
 //! `kill -9` at random moments of a sale.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast::ports::clock::{Clock as _, SystemClock};
@@ -74,7 +75,15 @@ async fn round(
     let server = shop.open().await;
     let mut buyers = Buyers::new(template, dice.random(), tokens);
     buyers.begin(&server);
-    some_time(dice, 3_000..120_000).await;
+    // Sometimes the clock decides, sometimes the sale, however fast this machine is.
+    if dice.random_bool(0.4) {
+        some_time(dice, 1_000..120_000).await;
+    } else {
+        let answers = dice.random_range(1..120);
+        let enough = async || buyers.answers.load(Ordering::Relaxed) >= answers;
+        wait_for("some orders to be answered", PATIENCE, enough).await;
+        some_time(dice, 0..3_000).await;
+    }
     server.kill().await;
     buyers.given_up().await;
     seen.acknowledged += buyers.acknowledged();
@@ -145,6 +154,6 @@ async fn kills_while_the_gateway_times_out_after_charging_lose_no_order_and_no_m
         round(&template, &mut dice, shop, &[], &mut seen).await;
     }
     eprintln!("{seen:?}");
-    assert!(seen.acknowledged > 100 && seen.unanswered > 30, "there was too little load: {seen:?}");
+    assert!(seen.acknowledged > 50 && seen.unanswered > 30, "there was too little load: {seen:?}");
     assert!(seen.recoveries > 5, "the kills came too early or too late: {seen:?}");
 }

@@ -172,14 +172,16 @@ pub struct Buyers {
     seed: u64,
     tokens: &'static [&'static str],
     next: Arc<AtomicUsize>,
+    /// Answers so far.
+    pub answers: Arc<AtomicUsize>,
     told: BTreeMap<usize, Told>,
     at_work: JoinSet<Vec<(usize, Told)>>,
 }
 
 impl Buyers {
     pub fn new(template: &Arc<Template>, seed: u64, tokens: &'static [&'static str]) -> Self {
-        let (next, told) = (Arc::default(), BTreeMap::new());
-        Self { template: Arc::clone(template), seed, tokens, next, told, at_work: JoinSet::new() }
+        let (template, told, at_work) = (Arc::clone(template), BTreeMap::new(), JoinSet::new());
+        Self { template, seed, tokens, next: Arc::default(), answers: Arc::default(), told, at_work }
     }
 
     /// Begins to order, on several connections, until the shop does not answer any more.
@@ -187,7 +189,8 @@ impl Buyers {
         for _ in 0..BUYERS {
             let (template, next, tokens, seed) =
                 (Arc::clone(&self.template), Arc::clone(&self.next), self.tokens, self.seed);
-            let (target, issue) = (server.target.clone(), server.issuer());
+            let (target, issue, answers) =
+                (server.target.clone(), server.issuer(), Arc::clone(&self.answers));
             self.at_work.spawn(async move {
                 let mut told = Vec::new();
                 let Ok(mut client) = Client::connect(&target, "").await else { return told };
@@ -203,6 +206,7 @@ impl Buyers {
                     if answer.is_err() {
                         return told;
                     }
+                    answers.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }

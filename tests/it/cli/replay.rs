@@ -7,7 +7,7 @@ use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 
 use crate::chaos::books::{Books, look_into, rows};
-use crate::support::process::Site;
+use crate::support::process::{Finished, Site};
 use crate::support::retail::{DAYS, Kind, Line, file_of, lines_of};
 
 /// The stock code that a sku was made from.
@@ -138,7 +138,13 @@ async fn replay_a_day(day: &str) {
 
     let server = site.shop().open().await;
     let replay = || site.holdfast(&["replay", "--json", "--target", server.url()]).arg(&file);
-    let replayed = replay().run().await.json();
+    // How often a request had to be repeated says something about this machine only.
+    let told = |finished: Finished| {
+        let mut told = finished.json();
+        told["outcome"].as_object_mut().expect("an object").remove("repeated").expect("it is counted");
+        told
+    };
+    let replayed = told(replay().run().await);
     assert_accounted_for(&replayed["summary"], &lines);
     let sold = lines.iter().filter(|line| line.kind() == Kind::Sale);
     let revenue: i64 = sold.clone().map(|line| line.quantity * line.pence).sum();
@@ -148,13 +154,13 @@ async fn replay_a_day(day: &str) {
     let expected = json!({
         "orders_confirmed": replayed["summary"]["orders"], "orders_refused": 0, "orders_declined": 0,
         "orders_failed": 0, "stock_changes": stock_changes, "revenue_minor": revenue, "units_sold": units,
-        "repeated": 0, "errors": [],
+        "errors": [],
     });
     assert_eq!(replayed["outcome"], expected);
     assert_sold(&site, &lines);
 
     let before = dump(&site);
-    let again = replay().run().await.json();
+    let again = told(replay().run().await);
     assert_eq!(again, replayed, "the same day again is told the same");
     let after = dump(&site);
     for (table, rows) in &before {
