@@ -124,19 +124,15 @@ impl App {
             Some(secret) => secret.clone(),
             None => DataDir::new(&config.data_dir).token_secret(&**clock)?,
         };
-        let ports = Ports {
-            ledger: Arc::clone(ledger),
-            gate: Arc::clone(&gate),
-            payments: Arc::clone(payments),
-            clock: Arc::clone(clock),
-        };
+        let ports =
+            Ports::new(Arc::clone(ledger), Arc::clone(&gate), lock, Arc::clone(payments), Arc::clone(clock));
         let engine = Engine::start(ports.clone(), config.engine());
         let recovered = engine.recover().await?;
         if recovered > 0 {
             tracing::info!(recovered, "unfinished orders of an earlier run are taken up");
         }
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock));
-        let stock_room = StockRoom::new(ports.clone(), lock, catalog.clone());
+        let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
         let background = worker::start(&engine, &ports);
         Ok(Self {

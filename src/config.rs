@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::adapters::gateway::Faults;
 use crate::domain::Tries;
-use crate::saga::EngineConfig;
+use crate::saga::{EngineConfig, PurchaseLock};
 
 /// The commented defaults, compiled in.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -53,6 +53,7 @@ pub struct Sale {
     pub undo_tries_max: u32,
     pub pause_ms: u64,
     pub pause_max_ms: u64,
+    pub purchase_lock: PurchaseLock,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -176,6 +177,7 @@ impl Config {
             },
             pause: Duration::from_millis(self.sale.pause_ms),
             pause_max: Duration::from_millis(self.sale.pause_max_ms),
+            purchase_lock: self.sale.purchase_lock,
         }
     }
 

@@ -1,34 +1,28 @@
 //! What administrators do to products and stock: the ledger first, then the gate and the catalogue.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::Catalog;
-use crate::domain::{NewProduct, Product, ProductChange, ProductId, StockLevel};
+use crate::domain::{NewProduct, Product, ProductChange, ProductId, Shelf, StockChange, StockLevel};
 use crate::ports::Unavailable;
 use crate::ports::ledger::{AdjustError, Adjusted, Adjustment, ProductError};
-use crate::ports::lock::{Lock, LockToken};
 use crate::saga::Ports;
 
-/// How long the lock of a product lasts when its holder dies.
-const LOCK_TTL: Duration = Duration::from_secs(30);
-
-/// Pause between two tries to get the lock of a product.
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How long a change waits for another one of the same product.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Changes products and stock. Once begun, a change is carried through even when whoever asked for it
 /// goes away: the gate would not learn what the ledger has committed.
 #[derive(Clone)]
 pub struct StockRoom {
     ports: Ports,
-    lock: Arc<dyn Lock>,
     catalog: Catalog,
 }
 
 impl StockRoom {
     /// A stock room over the shop's ports.
-    pub fn new(ports: Ports, lock: Arc<dyn Lock>, catalog: Catalog) -> Self {
-        Self { ports, lock, catalog }
+    pub fn new(ports: Ports, catalog: Catalog) -> Self {
+        Self { ports, catalog }
     }
 
     /// Creates all of the products or none.
@@ -39,10 +33,13 @@ impl StockRoom {
         let Self { ports, catalog, .. } = self.clone();
         carried_through(async move {
             let products = ports.ledger.create_products(batch, ports.clock.now()).await?;
-            let level =
-                |product: &Product| StockLevel { product: product.id, stock: product.stock, reserved: 0 };
-            let levels: Vec<_> = products.iter().map(level).collect();
-            ports.gate.load(&levels, &[]).await?;
+            let shelf = |product: &Product| Shelf {
+                level: StockLevel { product: product.id, stock: product.stock, reserved: 0 },
+                version: product.version,
+                pending: Vec::new(),
+            };
+            let shelves: Vec<_> = products.iter().map(shelf).collect();
+            ports.gate.load(&shelves).await?;
             for product in &products {
                 catalog.forget(product.id).await;
             }
@@ -77,27 +74,20 @@ impl StockRoom {
         let room = self.clone();
         carried_through(async move {
             let (product, delta) = (adjustment.product, adjustment.delta);
-            let name = format!("product:{product}");
-            let token = room.acquire(&name).await?;
+            let lock = room.ports.locks.acquire(&[product], LOCK_PATIENCE).await?;
             let adjusted = room.ports.ledger.adjust_stock(adjustment).await;
-            let told = match &adjusted {
-                Ok(Adjusted { repeated: false, .. }) => room.ports.gate.adjust(product, delta).await,
-                _ => Ok(()),
-            };
-            room.lock.release(&name, token).await?;
-            told?;
+            if let Ok(Adjusted { product: changed, repeated: false }) = &adjusted {
+                let change = StockChange { product, delta, version: changed.version };
+                if let Err(error) = room.ports.gate.adjust(&[change]).await {
+                    // The ledger has it, so it is done; the gate follows when it is compared.
+                    tracing::warn!(%error, %product, "the stock gate was not told of a change of stock");
+                    room.ports.keeper.suspect([product]);
+                }
+            }
+            lock.release().await;
             adjusted
         })
         .await
-    }
-
-    async fn acquire(&self, name: &str) -> Result<LockToken, Unavailable> {
-        loop {
-            if let Some(token) = self.lock.try_acquire(name, LOCK_TTL).await? {
-                return Ok(token);
-            }
-            tokio::time::sleep(self.ports.clock.jittered(LOCK_PAUSE)).await;
-        }
     }
 }
 

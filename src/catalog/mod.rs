@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use moka::future::Cache;
 
-use crate::domain::{Money, Product, ProductId, Timestamp};
+use crate::domain::{Money, Product, ProductId, StockLevel, Timestamp};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, ProductQuery};
@@ -63,6 +63,11 @@ impl Card {
     }
 }
 
+/// Units that can be had, never negative.
+fn available(level: Option<StockLevel>) -> i64 {
+    level.map_or(0, |level| (level.stock - level.reserved).max(0))
+}
+
 impl Catalog {
     /// A catalogue over the ledger's products and the gate's stock.
     pub fn new(ledger: Arc<dyn Ledger>, gate: Arc<dyn StockGate>, clock: Arc<dyn Clock>) -> Self {
@@ -85,7 +90,7 @@ impl Catalog {
             }
         };
         let Some(card) = card else { return Ok(None) };
-        let available = self.gate.available(&[id]).await?.first().copied().flatten().unwrap_or(0);
+        let available = available(self.gate.levels(&[id]).await?.first().copied().flatten());
         Ok(Some(card.with_stock(available, self.clock.now()).into()))
     }
 
@@ -96,12 +101,10 @@ impl Catalog {
     pub async fn list(&self, query: &ProductQuery) -> Result<(Vec<String>, Option<ProductId>), Unavailable> {
         let products = self.ledger.products(query).await?;
         let ids: Vec<_> = products.iter().map(|product| product.id).collect();
-        let available = self.gate.available(&ids).await?;
+        let levels = self.gate.levels(&ids).await?;
         let now = self.clock.now();
-        let json = |(product, available): (&Product, Option<i64>)| {
-            Card::of(product).with_stock(available.unwrap_or(0), now)
-        };
-        Ok((products.iter().zip(available).map(json).collect(), ids.last().copied()))
+        let json = |(product, level)| Card::of(product).with_stock(available(level), now);
+        Ok((products.iter().zip(levels).map(json).collect(), ids.last().copied()))
     }
 
     /// Shows a product's new description from the next view on.

@@ -59,6 +59,11 @@ impl Digest {
 }
 
 impl OrderId {
+    /// When the attempt began, as its id says.
+    pub fn time(self) -> Timestamp {
+        Timestamp(i64::try_from(self.0.as_u128() >> 80).expect("48 bits"))
+    }
+
     /// The least id that an order of this moment can have: a UUID v7 begins with its milliseconds.
     /// Source: RFC 9562, section 5.7.
     pub fn earliest_at(time: Timestamp) -> Self {

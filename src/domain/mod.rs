@@ -5,6 +5,7 @@
 //! [`Money`] always has a currency, a [`Basket`] never lists one product twice).
 
 pub mod event;
+pub mod hold;
 pub mod ids;
 pub mod money;
 pub mod order;
@@ -13,6 +14,7 @@ pub mod saga;
 pub mod time;
 
 pub use event::{Event, EventBody, Topic};
+pub use hold::{Hold, Shelf, StockChange};
 pub use ids::{Digest, Driver, InstanceId, OrderId, ProductId, UserId};
 pub use money::{Currency, Money, MoneyError};
 pub use order::{Basket, BasketError, BasketLine, Order, OrderLine, OrderStatus, Quantity, Reason};

@@ -6,12 +6,14 @@
 //! [`crate::ports`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, Order, OrderId, Product,
-    ProductChange, ProductId, Purchase, Reason, StepName, StockLevel, Timestamp, UserId,
+    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, Order, OrderId, OrderStatus,
+    Product, ProductChange, ProductId, Purchase, Reason, Shelf, StepName, StockChange, StockLevel, Timestamp,
+    UserId,
 };
 
 use super::Unavailable;
@@ -42,7 +44,11 @@ pub enum CreateOrderError {
     /// The customer's key belongs to another order.
     #[error("the key belongs to order {0}")]
     KeyTaken(OrderId),
-    /// A tombstone, or a saga that is being undone, stands under the id.
+    /// The order is PENDING, and its saga is another driver's, is being undone or is stuck: it does not go
+    /// on from here.
+    #[error("the order's saga is under way elsewhere")]
+    Driven(Arc<Order>),
+    /// A tombstone, or an order that has ended, stands under the id.
     #[error("the attempt has expired")]
     Expired,
     #[error(transparent)]
@@ -96,8 +102,8 @@ pub struct Undoing {
 #[derive(Clone)]
 pub struct Restocked {
     pub order: Arc<Order>,
-    /// They were before this call.
-    pub repeated: bool,
+    /// What the stock gate has to be told; nothing when they were before this call.
+    pub changes: Vec<StockChange>,
 }
 
 /// A saga that is not finished, with all that is needed to go on.
@@ -138,8 +144,10 @@ pub enum CancelRequest {
 /// A purchase that the ledger remembers under a customer's key.
 #[derive(Clone, Debug)]
 pub struct KnownPurchase {
-    pub order: OrderId,
+    pub order: Arc<Order>,
     pub body: Digest,
+    /// Its saga waits for an administrator.
+    pub stuck: bool,
 }
 
 /// A change of stock by an administrator.
@@ -238,7 +246,19 @@ pub struct StockLogSum {
     pub sold: i64,
 }
 
+/// A product beside what became of orders that a gate holds units for: all of it seen at one moment.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    pub shelf: Shelf,
+    /// The status of each order that was asked for and since when, in that order; `None` where there is
+    /// no order.
+    pub statuses: Vec<Option<(OrderStatus, Timestamp)>>,
+}
+
 /// What the ledger can be asked and told.
+///
+/// What is said about products may be a few seconds old where a method says so; everything else is
+/// what the last commit has left.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     // ── purchases ────────────────────────────────────────────────────────────────────────────
@@ -253,7 +273,7 @@ pub trait Ledger: Send + Sync {
 
     /// Creates each order as PENDING, in order of arrival, where `stock - reserved` suffices for
     /// all of its lines; reserves the units; prices come from this transaction. An order that
-    /// exists already under its id and is PENDING is given back as it is.
+    /// exists already under its id, is PENDING and has the same driver is given back as it is.
     async fn create_orders(&self, batch: Vec<NewOrder>) -> Vec<Result<Arc<Order>, CreateOrderError>>;
 
     /// Makes each order CONFIRMED: its units leave stock and reservation. Not when it is being
@@ -290,9 +310,29 @@ pub trait Ledger: Send + Sync {
         undoing: Option<Reason>,
     ) -> Result<(), SagaError>;
 
-    /// Gives every unfinished saga that is not `driver.instance`'s own to it, with the next epoch.
-    /// Stuck ones stay stuck.
-    async fn claim_sagas(&self, instance: InstanceId, at: Timestamp) -> Result<Vec<OpenSaga>, Unavailable>;
+    /// Says that the instance lives. It owns sagas only after the first time.
+    async fn heartbeat(&self, instance: InstanceId) -> Result<(), Unavailable>;
+
+    /// The instance ends: what it leaves may be claimed at once.
+    async fn retire(&self, instance: InstanceId) -> Result<(), Unavailable>;
+
+    /// Gives the unfinished sagas of instances that have not said for `silent` that they live to
+    /// `instance`, with the next epoch. Stuck ones stay stuck. Where only one instance can live at a
+    /// time, every other one is silent.
+    async fn claim_sagas(
+        &self,
+        instance: InstanceId,
+        silent: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OpenSaga>, Unavailable>;
+
+    /// Up to `limit` sagas of `instance` that have not moved since `before` and are not stuck.
+    async fn idle_sagas(
+        &self,
+        instance: InstanceId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OpenSaga>, Unavailable>;
 
     /// Unfinished sagas, oldest first; stuck ones come last, so that they never hide the others.
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable>;
@@ -330,14 +370,25 @@ pub trait Ledger: Send + Sync {
 
     // ── products and stock ───────────────────────────────────────────────────────────────────
 
-    /// A product by id.
+    /// A product by id; it may be a few seconds old.
     async fn product(&self, id: ProductId) -> Result<Option<Product>, Unavailable>;
 
-    /// Products in id order.
+    /// Products in id order; they may be a few seconds old.
     async fn products(&self, query: &ProductQuery) -> Result<Vec<Product>, Unavailable>;
 
-    /// Stock of every product.
+    /// Stock of every product, in id order.
     async fn stock_levels(&self) -> Result<Vec<StockLevel>, Unavailable>;
+
+    /// Up to `limit` products after `after`, in id order, as a gate is loaded with them.
+    async fn shelves(&self, after: Option<ProductId>, limit: usize) -> Result<Vec<Shelf>, Unavailable>;
+
+    /// One product as a gate is loaded with it, beside what became of `orders`. `None` when there is no
+    /// such product.
+    async fn compare(
+        &self,
+        product: ProductId,
+        orders: &[OrderId],
+    ) -> Result<Option<Comparison>, Unavailable>;
 
     /// Sums of the stock log by product.
     async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable>;

@@ -3,30 +3,11 @@
 //! It may be wrong in both directions; the ledger decides. `reserved` of a product is always the
 //! sum of its holds. To add an adapter, see [`crate::ports`].
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
-use crate::domain::{BasketLine, Driver, Left, OrderId, ProductId, StockLevel, Timestamp};
+use crate::domain::{Hold, Left, OrderId, ProductId, Shelf, StockChange, StockLevel, Timestamp};
 
 use super::Unavailable;
-
-/// Units to be held for a saga: all lines or none.
-#[derive(Clone, Debug)]
-pub struct HoldRequest {
-    pub saga: OrderId,
-    pub driver: Driver,
-    pub lines: Arc<[BasketLine]>,
-    /// When the hold may be given back if no order came of it.
-    pub deadline: Timestamp,
-}
-
-/// Names a hold and who says so.
-#[derive(Clone, Copy, Debug)]
-pub struct HoldRef {
-    pub saga: OrderId,
-    pub driver: Driver,
-}
 
 /// Why units are not held.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,45 +16,77 @@ pub enum HoldError {
     /// that a moment later there may be enough after all.
     #[error("too few units are left")]
     SoldOut { lines: Vec<Left>, may_return: bool },
-    #[error("product {0} is not known")]
-    UnknownProduct(ProductId),
-    /// The saga's hold has ended already: it can hold nothing any more.
+    /// The gate knows nothing of these products: they have to be loaded first.
+    #[error("products {0:?} are not loaded")]
+    NotLoaded(Vec<ProductId>),
+    /// The saga's hold has ended already, or comes after its deadline: it can hold nothing any more.
     #[error("the hold has ended")]
     Finished,
+    /// The key has its units already: an order of this saga was sold under it.
+    #[error("the key has bought its units with saga {0}")]
+    KeySold(OrderId),
+    /// The key holds units for another request.
+    #[error("the key is in use by saga {0} for another request")]
+    KeyReused(OrderId),
     #[error("the stock gate did not answer: {0}")]
     Unknown(#[from] Unavailable),
+}
+
+/// What a gate knows of one product.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inspection {
+    pub level: StockLevel,
+    /// Counts every change of the product at the gate.
+    pub changes: u64,
+    /// The open holds, each with this product's line alone, and whether it has an order.
+    pub holds: Vec<(Hold, bool)>,
 }
 
 /// Admits buyers.
 #[async_trait]
 pub trait StockGate: Send + Sync {
-    /// Holds the lines of each request, in order of arrival. Asking again for a hold that exists
-    /// changes its driver and nothing else.
-    async fn reserve(&self, batch: &[HoldRequest]) -> Vec<Result<(), HoldError>>;
+    /// Holds the lines of each request, in order of arrival; the answer names the saga whose hold it
+    /// is: that of the key's earlier attempt where one stands, so that a retry on another server goes
+    /// on with it. The hold gets the driver who asks, unless a later epoch or its order's owner has it.
+    async fn reserve(&self, batch: &[Hold]) -> Vec<Result<OrderId, HoldError>>;
 
-    /// The order of each hold exists now: the hold lasts until it is confirmed or released.
-    async fn ordered(&self, batch: &[HoldRef]) -> Result<(), Unavailable>;
+    /// The order of each hold exists, and this driver owns it: the hold is this driver's, unless a
+    /// later epoch has it, and lasts until it is confirmed or released. A hold that the gate has lost is
+    /// there again.
+    async fn ordered(&self, batch: &[Hold]) -> Result<(), Unavailable>;
 
     /// The units of each hold are sold: they leave `stock` and `reserved`. Doing it again changes
-    /// nothing.
-    async fn confirm(&self, batch: &[HoldRef]) -> Result<(), Unavailable>;
+    /// nothing, nor does it for a hold of another driver.
+    async fn confirm(&self, batch: &[Hold]) -> Result<(), Unavailable>;
 
     /// Gives the units of each hold back. A hold of another driver, or none, is left alone.
-    async fn release(&self, batch: &[HoldRef]) -> Result<(), Unavailable>;
+    async fn release(&self, batch: &[Hold]) -> Result<(), Unavailable>;
 
     /// Loads products that are not loaded yet, each with the holds of its PENDING orders; loaded
     /// ones stay as they are.
-    async fn load(&self, levels: &[StockLevel], holds: &[HoldRequest]) -> Result<(), Unavailable>;
+    async fn load(&self, shelves: &[Shelf]) -> Result<(), Unavailable>;
 
-    /// Adds `delta` units (or takes them) that the ledger has added.
-    async fn adjust(&self, product: ProductId, delta: i64) -> Result<(), Unavailable>;
+    /// Follows changes of stock that the ledger has made. Each is applied once, and not where the
+    /// product was loaded after it.
+    async fn adjust(&self, changes: &[StockChange]) -> Result<(), Unavailable>;
 
-    /// Units of each product that can be had, never negative; `None` for products not loaded.
-    async fn available(&self, products: &[ProductId]) -> Result<Vec<Option<i64>>, Unavailable>;
+    /// Stock and reserved of each product; `None` for those not loaded.
+    async fn levels(&self, products: &[ProductId]) -> Result<Vec<Option<StockLevel>>, Unavailable>;
 
-    /// Stock and reserved of each loaded product, for comparison with the ledger.
-    async fn levels(&self) -> Result<Vec<StockLevel>, Unavailable>;
+    /// Holds without an order whose deadline lies before `now`, among the products that this process
+    /// has touched. Each may name a part of its lines.
+    async fn overdue(&self, now: Timestamp) -> Result<Vec<Hold>, Unavailable>;
 
-    /// Holds without an order whose deadline lies before `now`.
-    async fn overdue(&self, now: Timestamp) -> Result<Vec<HoldRef>, Unavailable>;
+    /// Everything about one product, seen at one moment; `None` when it is not loaded.
+    async fn inspect(&self, product: ProductId) -> Result<Option<Inspection>, Unavailable>;
+
+    /// Sets the stock of a product to what the ledger explains at `version`, if nothing has changed since
+    /// `changes` was read; whether it did.
+    async fn correct(
+        &self,
+        product: ProductId,
+        stock: i64,
+        version: i64,
+        changes: u64,
+    ) -> Result<bool, Unavailable>;
 }

@@ -4,22 +4,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::domain::{
-    Driver, Ending, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal, Saga,
-    StepName, Tries,
+    Driver, Ending, Hold, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal,
+    Saga, StepName, Tries,
 };
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, SagaError, SagaRef};
+use crate::ports::lock::Lock;
 use crate::ports::payments::Payments;
-use crate::ports::stock_gate::{HoldRef, StockGate};
+use crate::ports::stock_gate::StockGate;
 
+use super::gate_keeper::GateKeeper;
+use super::product_lock::{HeldLocks, ProductLocks};
 use super::stage::{self, Run};
 use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
 use super::ticket::{Admission, Answer, Desk, Standing};
+
+/// Longest pause between two looks at an order that another server drives.
+const FOLLOW_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// How long keys are remembered.
 const KEYS_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -31,6 +38,35 @@ pub struct Ports {
     pub gate: Arc<dyn StockGate>,
     pub payments: Arc<dyn Payments>,
     pub clock: Arc<dyn Clock>,
+    pub locks: ProductLocks,
+    pub keeper: Arc<GateKeeper>,
+}
+
+impl Ports {
+    /// The ports, and what is made of them alone.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        gate: Arc<dyn StockGate>,
+        lock: Arc<dyn Lock>,
+        payments: Arc<dyn Payments>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let locks = ProductLocks::new(lock, Arc::clone(&clock));
+        let (of_ledger, of_gate) = (Arc::clone(&ledger), Arc::clone(&gate));
+        let keeper = Arc::new(GateKeeper::new(of_ledger, of_gate, locks.clone(), Arc::clone(&clock)));
+        Self { ledger, gate, payments, clock, locks, keeper }
+    }
+}
+
+/// Whether a purchase keeps others of its products out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PurchaseLock {
+    /// It does not: batches decide.
+    None,
+    /// It holds the lock of each product from its first step to its last, as many shops do. Only to show
+    /// what that costs.
+    Product,
 }
 
 /// Bounds and patience of the engine.
@@ -44,6 +80,7 @@ pub struct EngineConfig {
     /// Pause before the second try; it doubles with each, up to `pause_max`.
     pub pause: Duration,
     pub pause_max: Duration,
+    pub purchase_lock: PurchaseLock,
 }
 
 /// What a buyer is told.
@@ -84,15 +121,16 @@ impl Engine {
 
     /// The four steps over `ports`, each with the number of its workers.
     pub fn steps(ports: &Ports) -> [(Arc<dyn Step>, usize); 4] {
-        let Ports { ledger, gate, payments, clock } = ports.clone();
+        let Ports { ledger, gate, payments, clock, keeper, .. } = ports.clone();
         [
-            (Arc::new(ReserveStock { gate: Arc::clone(&gate) }), 1),
+            (Arc::new(ReserveStock { gate: Arc::clone(&gate), keeper: Arc::clone(&keeper) }), 1),
             // Two workers, so that one batch fills while the other commits.
             (
                 Arc::new(CreateOrder {
                     ledger: Arc::clone(&ledger),
                     gate: Arc::clone(&gate),
                     clock: Arc::clone(&clock),
+                    keeper,
                 }),
                 2,
             ),
@@ -127,34 +165,85 @@ impl Engine {
         if self.closing.load(Ordering::Relaxed) {
             return Ok(PurchaseAnswer::Busy);
         }
+        let purchase = Arc::new(purchase);
         loop {
             let id = router.ports.clock.new_order_id();
-            let ticket = match router.desk.admit(id, purchase.key, purchase.body) {
+            let answer = match router.desk.admit(id, purchase.key, purchase.body) {
                 Admission::Full => return Ok(PurchaseAnswer::Busy),
                 // The other body may be the misuse: the ledger knows whose the key is, if it is anybody's.
                 Admission::KeyReused => {
-                    return Ok(self.known(&purchase).await?.unwrap_or(PurchaseAnswer::KeyReused));
+                    return Ok(self.settled(&purchase, until).await?.unwrap_or(PurchaseAnswer::KeyReused));
                 }
-                Admission::Driver(ticket) => ticket,
+                Admission::Driver(ticket) => {
+                    let locks = self.lock_products(&purchase).await?;
+                    let standing = ticket.subscribe();
+                    let driver = Driver { instance: router.instance, epoch: 1 };
+                    router.send(Run { saga: Saga::new(id, driver, Arc::clone(&purchase)), ticket });
+                    match locks {
+                        None => wait(standing, until).await,
+                        Some(locks) => wait_and_release(standing, locks, until).await,
+                    }
+                }
                 Admission::Waiter(standing) => match wait(standing, until).await {
                     // The first attempt went away without an answer: this one takes its place.
                     PurchaseAnswer::TimedOut if Instant::now() < until => continue,
-                    answer => return Ok(answer),
+                    answer => answer,
                 },
             };
-            if let Some(known) = self.known(&purchase).await? {
-                match &known {
-                    PurchaseAnswer::Ended(answer) => ticket.end(answer.clone()),
-                    PurchaseAnswer::Pending(order) => ticket.pending(Arc::clone(order)),
-                    _ => {}
+            return match answer {
+                // The key may stand for an order already, made here or on another server.
+                PurchaseAnswer::Ended(answer @ (Answer::Refused(_) | Answer::Elsewhere(_))) => {
+                    let known = self.settled(&purchase, until).await?;
+                    Ok(known.unwrap_or(PurchaseAnswer::Ended(answer)))
                 }
-                return Ok(known);
-            }
-            let standing = ticket.subscribe();
-            let driver = Driver { instance: router.instance, epoch: 1 };
-            router.send(Run { saga: Saga::new(id, driver, Arc::new(purchase)), ticket });
-            return Ok(wait(standing, until).await);
+                answer => Ok(answer),
+            };
         }
+    }
+
+    /// The locks of the basket's products, where purchases hold them.
+    async fn lock_products(&self, purchase: &Purchase) -> Result<Option<HeldLocks>, Unavailable> {
+        let router = &self.router;
+        match router.config.purchase_lock {
+            PurchaseLock::None => Ok(None),
+            PurchaseLock::Product => {
+                let products: Vec<_> = purchase.basket.lines().iter().map(|line| line.product_id).collect();
+                router.ports.locks.acquire(&products, router.config.answer_within).await.map(Some)
+            }
+        }
+    }
+
+    /// Waits until an order that another server drives, or nobody for the moment, has ended.
+    async fn follow(&self, order: Arc<Order>, until: Instant) -> PurchaseAnswer {
+        let router = &self.router;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let pause = router.pause(tries).min(FOLLOW_PAUSE_MAX);
+            if Instant::now() + pause >= until {
+                return PurchaseAnswer::Pending(order);
+            }
+            tokio::time::sleep(pause).await;
+            match router.ports.ledger.order(order.id).await {
+                Ok(Some(order)) if order.status != OrderStatus::Pending => {
+                    return PurchaseAnswer::Ended(Answer::Order(order));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "an order could not be followed for a moment"),
+            }
+        }
+    }
+
+    /// What the ledger remembers under the purchase's key, once that has ended or there is no more time.
+    async fn settled(
+        &self,
+        purchase: &Purchase,
+        until: Instant,
+    ) -> Result<Option<PurchaseAnswer>, Unavailable> {
+        Ok(match self.known(purchase).await? {
+            Some(PurchaseAnswer::Pending(order)) => Some(self.follow(order, until).await),
+            known => known,
+        })
     }
 
     /// What the ledger remembers under the purchase's key.
@@ -167,10 +256,10 @@ impl Engine {
         if known.body != purchase.body {
             return Ok(Some(PurchaseAnswer::KeyReused));
         }
-        Ok(ledger.order(known.order).await?.map(|order| match order.status {
-            // Stuck, or about to be recovered.
-            OrderStatus::Pending => PurchaseAnswer::Pending(order),
-            _ => PurchaseAnswer::Ended(Answer::Order(order)),
+        Ok(Some(match known.order.status {
+            OrderStatus::Pending if known.stuck => PurchaseAnswer::Ended(Answer::Stuck(known.order)),
+            OrderStatus::Pending => PurchaseAnswer::Pending(known.order),
+            _ => PurchaseAnswer::Ended(Answer::Order(known.order)),
         }))
     }
 
@@ -217,6 +306,20 @@ pub(super) async fn wait(mut standing: watch::Receiver<Standing>, until: Instant
     }
 }
 
+/// The same with the locks of its products, which are held until the saga ends, however late that is.
+async fn wait_and_release(
+    standing: watch::Receiver<Standing>,
+    locks: HeldLocks,
+    until: Instant,
+) -> PurchaseAnswer {
+    let mut end = standing.clone();
+    tokio::spawn(async move {
+        let _ = end.wait_for(|standing| matches!(standing, Standing::Ended(_))).await;
+        locks.release().await;
+    });
+    wait(standing, until).await
+}
+
 impl Router {
     /// Queues a saga for the step its phase names.
     pub(super) fn send(&self, run: Run) {
@@ -232,6 +335,11 @@ impl Router {
 
     /// Takes in what came of a step and hands the saga on.
     pub(super) fn route(self: &Arc<Self>, mut run: Run, outcome: Outcome) {
+        if run.saga.id != run.ticket.saga() && !run.ticket.goes_on_as(run.saga.id) {
+            // The same saga is on its way here already, under a cancel: that one finishes it.
+            run.saga.phase = Phase::Ended(Ending::Lost);
+            return end(run);
+        }
         let created = run.saga.phase == Phase::Acting(StepName::CreateOrder) && outcome == Outcome::Done;
         if let (true, Some(order)) = (created, &run.saga.order) {
             run.ticket.pending(Arc::clone(order));
@@ -293,7 +401,7 @@ impl Router {
                 return;
             }
         };
-        let hold = [HoldRef { saga: saga.id, driver: saga.driver }];
+        let hold = [Hold::of(saga)];
         let (told, ending) = match order.status {
             OrderStatus::Pending => return,
             OrderStatus::Confirmed => (self.ports.gate.confirm(&hold).await, Ending::Confirmed),
@@ -315,7 +423,8 @@ fn end(run: Run) {
     let Saga { phase, order, refusal, .. } = saga;
     let answer = match (phase, order) {
         (Phase::Ended(Ending::Confirmed | Ending::Undone(_)), Some(order)) => Answer::Order(order),
-        (Phase::Ended(Ending::Lost) | Phase::Stuck { .. }, Some(order)) => Answer::Unfinished(order),
+        (Phase::Ended(Ending::Lost), Some(order)) => Answer::Elsewhere(order),
+        (Phase::Stuck { .. }, Some(order)) => Answer::Stuck(order),
         _ => Answer::Refused(refusal.unwrap_or(Refusal::Unavailable)),
     };
     ticket.end(answer);

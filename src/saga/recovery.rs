@@ -6,34 +6,43 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::domain::{OrderId, OrderStatus, Phase, Saga, StepName};
+use crate::domain::{Hold, OrderId, OrderStatus, Phase, Saga, StepName};
 use crate::ports::Unavailable;
 use crate::ports::ledger::{OpenSaga, Progress};
-use crate::ports::stock_gate::HoldRequest;
 
 use super::engine::Engine;
 use super::stage::Run;
-use super::steps::hold_request;
 use super::ticket::Standing;
 
 /// Sagas looked at in one go.
 const SAGAS_PER_LOOK: usize = 1_000;
 
 impl Engine {
-    /// Loads the gate from the ledger and takes up every saga that an earlier run left. Stuck ones
-    /// keep their hold and wait. Returns how many were taken up.
+    /// For a shop of one process: takes up every saga that an earlier run left, and loads the gate from
+    /// the ledger. Stuck ones keep their hold and wait. Returns how many were taken up.
     ///
     /// # Errors
     /// The ledger or the gate does not answer.
     pub async fn recover(self: &Arc<Self>) -> Result<usize, Unavailable> {
         let ports = &self.router.ports;
-        let claimed = ports.ledger.claim_sagas(self.instance(), ports.clock.now()).await?;
-        let holds: Vec<HoldRequest> = claimed
-            .iter()
-            .filter(|open| open.order.status == OrderStatus::Pending)
-            .map(|open| hold_request(&saga_of(open)))
-            .collect();
-        ports.gate.load(&ports.ledger.stock_levels().await?, &holds).await?;
+        let claimed = ports.ledger.claim_sagas(self.instance(), Duration::ZERO, ports.clock.now()).await?;
+        ports.keeper.load_all().await?;
+        Ok(self.take_up(claimed))
+    }
+
+    /// Takes over the sagas of servers that have not said for `silent` that they live. Returns how many
+    /// were taken up.
+    ///
+    /// # Errors
+    /// The ledger does not answer.
+    pub async fn take_over(self: &Arc<Self>, silent: Duration) -> Result<usize, Unavailable> {
+        let ports = &self.router.ports;
+        let claimed = ports.ledger.claim_sagas(self.instance(), silent, ports.clock.now()).await?;
+        Ok(self.take_up(claimed))
+    }
+
+    /// Drives claimed sagas on, stuck ones excepted.
+    fn take_up(self: &Arc<Self>, claimed: Vec<OpenSaga>) -> usize {
         let unfinished: Vec<OpenSaga> = claimed.into_iter().filter(|open| open.stuck.is_none()).collect();
         let count = unfinished.len();
         // There may be more of them than may be in flight; buyers need not wait for the last one.
@@ -45,7 +54,7 @@ impl Engine {
                 }
             }
         });
-        Ok(count)
+        count
     }
 
     /// Takes up sagas that have not moved for `idle` and that no task of this process drives.
@@ -56,11 +65,8 @@ impl Engine {
         let ports = &self.router.ports;
         let before = ports.clock.now().minus(idle);
         let mut count = 0;
-        for open in ports.ledger.open_sagas(SAGAS_PER_LOOK).await? {
-            let mine = open.driver.instance == self.instance();
-            if mine && open.stuck.is_none() && open.updated_at < before && self.adopt(open).await?.is_some() {
-                count += 1;
-            }
+        for open in ports.ledger.idle_sagas(self.instance(), before, SAGAS_PER_LOOK).await? {
+            count += usize::from(self.adopt(open).await?.is_some());
         }
         Ok(count)
     }
@@ -96,11 +102,9 @@ impl Engine {
         };
         let saga = saga_of(&open);
         if open.order.status == OrderStatus::Pending {
-            // The hold exists; it gets this driver.
-            for answer in router.ports.gate.reserve(&[hold_request(&saga)]).await {
-                if let Err(error) = answer {
-                    tracing::warn!(%error, saga = %saga.id, "a hold could not be taken over");
-                }
+            // The hold gets this driver, or is made good.
+            if let Err(error) = router.ports.gate.ordered(&[Hold::of(&saga)]).await {
+                tracing::warn!(%error, saga = %saga.id, "a hold could not be taken over");
             }
             ticket.pending(Arc::clone(&open.order));
         }

@@ -18,8 +18,10 @@ pub enum Answer {
     Order(Arc<Order>),
     /// There is no order, and nothing was left behind.
     Refused(Refusal),
-    /// Stuck, or taken over: the order is PENDING and somebody else finishes it.
-    Unfinished(Arc<Order>),
+    /// Another driver has it: the order is PENDING and that one finishes it.
+    Elsewhere(Arc<Order>),
+    /// The order is PENDING, and waits for an administrator.
+    Stuck(Arc<Order>),
 }
 
 /// Where a saga stands, for the one who waits.
@@ -140,6 +142,26 @@ impl Ticket {
     /// To wait on.
     pub fn subscribe(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
+    }
+
+    /// The saga it stands for.
+    pub fn saga(&self) -> OrderId {
+        self.saga
+    }
+
+    /// The attempt goes on as another saga, that of its key's earlier attempt; `false` when that one is on
+    /// its way in this process already.
+    pub fn goes_on_as(&mut self, saga: OrderId) -> bool {
+        let mut open = self.desk.open();
+        if !open.sagas.insert(saga) {
+            return false;
+        }
+        open.sagas.remove(&self.saga);
+        if let Some(waiting) = open.by_key.get_mut(&self.key).filter(|waiting| waiting.saga == self.saga) {
+            waiting.saga = saga;
+        }
+        self.saga = saga;
+        true
     }
 
     /// Tells those who wait that the order exists.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::Reason;
 use crate::ports::Unavailable;
-use crate::ports::ledger::SagaRef;
 use crate::saga::{Engine, Ports};
 
 /// Pause between two sweeps.
@@ -31,13 +29,11 @@ async fn sweep(engine: &Engine, ports: &Ports) -> Result<usize, Unavailable> {
         if engine.drives(hold.saga) {
             continue;
         }
-        let saga = SagaRef { id: hold.saga, driver: hold.driver, at: now };
-        if ports.ledger.bury_saga(saga, Reason::Expired).await? {
-            ports.gate.release(&[hold]).await?;
+        if ports.keeper.give_up(&hold).await? {
             released += 1;
         } else {
-            // It has an order after all: the hold lasts until that ends.
-            ports.gate.ordered(&[hold]).await?;
+            // It has an order after all: a look at the product says what becomes of the hold.
+            ports.keeper.suspect(hold.lines.iter().map(|line| line.product_id));
         }
     }
     Ok(released)

@@ -70,7 +70,7 @@ pub fn create_orders(
         let answer = match admit(connection, keys, customers, &mut shelves, new)? {
             Ok(order) => insert(connection, keys, customers, &mut shelves, new, order)?,
             // It may be refused because this very order took the units before.
-            Err(refusal) => match existing(connection, new.id)? {
+            Err(refusal) => match existing(connection, new)? {
                 Some(found) => found,
                 None => Err(refusal),
             },
@@ -177,7 +177,7 @@ fn insert(
             new.at.0
         ])?;
     if inserted == 0 {
-        return Ok(existing(connection, order.id)?.unwrap_or(Err(CreateOrderError::Expired)));
+        return Ok(existing(connection, new)?.unwrap_or(Err(CreateOrderError::Expired)));
     }
     let token = purchase.payment_token.as_ref().map(|token| &*token.0);
     let opened = connection
@@ -236,15 +236,16 @@ fn insert(
 /// What stands under an id already: the PENDING order of an earlier try, or the end of it.
 fn existing(
     connection: &Connection,
-    id: OrderId,
+    new: &NewOrder,
 ) -> rusqlite::Result<Option<Result<Arc<Order>, CreateOrderError>>> {
-    match find_order(connection, id)? {
-        Some(order) if order.status == OrderStatus::Pending => {
-            let undoing = sagas::find(connection, id)?.is_none_or(|saga| saga.undoing.is_some());
-            Ok(Some(if undoing { Err(CreateOrderError::Expired) } else { Ok(order) }))
+    let order = find_order(connection, new.id)?;
+    let saga = sagas::find(connection, new.id)?;
+    Ok(match (order, saga) {
+        (Some(order), Some(saga)) if order.status == OrderStatus::Pending => {
+            let goes_on = saga.driver == new.driver && saga.undoing.is_none() && !saga.stuck;
+            Some(if goes_on { Ok(order) } else { Err(CreateOrderError::Driven(order)) })
         }
-        Some(_) => Ok(Some(Err(CreateOrderError::Expired))),
-        None if sagas::find(connection, id)?.is_some() => Ok(Some(Err(CreateOrderError::Expired))),
-        None => Ok(None),
-    }
+        (None, None) => None,
+        _ => Some(Err(CreateOrderError::Expired)),
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -9,13 +10,13 @@ use uuid::Uuid;
 
 use crate::domain::{
     Digest, Driver, Event, InstanceId, NewProduct, Order, OrderId, Product, ProductChange, ProductId, Reason,
-    StepName, StockLevel, Timestamp, UserId,
+    Shelf, StepName, StockLevel, Timestamp, UserId,
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
-    Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Confirmation, CreateOrderError,
-    KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role, SagaError,
-    SagaRef, StockLogSum, Undoing,
+    Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
+    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role,
+    SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
@@ -24,7 +25,9 @@ use super::key_filter::{KeyFilter, REMEMBERED};
 use super::readers::Readers;
 use super::rows::{blob, digest, find_order, order_head, select_orders, with_lines};
 use super::writer::{WriteError, Writer};
-use super::{accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, undo_orders};
+use super::{
+    accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, shelves, undo_orders,
+};
 
 const FILE: StoreFile = StoreFile {
     name: "ledger",
@@ -118,9 +121,14 @@ impl Ledger for SqliteLedger {
             return Ok(None);
         }
         let (customers, since) = (Arc::clone(&self.customers), OrderId::earliest_at(since));
-        let query = move |connection: &Connection| customers.find_by_key(connection, user, key, since);
-        let found = self.readers.read(query).await?;
-        Ok(found.map(|(order, body)| KnownPurchase { order, body }))
+        let query = move |connection: &Connection| {
+            let Some((id, body)) = customers.find_by_key(connection, user, key, since)? else {
+                return Ok(None);
+            };
+            let stuck = sagas::find(connection, id)?.is_some_and(|saga| saga.stuck);
+            Ok(find_order(connection, id)?.map(|order| KnownPurchase { order, body, stuck }))
+        };
+        self.readers.read(query).await
     }
 
     async fn create_orders(&self, batch: Vec<NewOrder>) -> Vec<Result<Arc<Order>, CreateOrderError>> {
@@ -170,8 +178,31 @@ impl Ledger for SqliteLedger {
         self.write(move |connection| sagas::park(connection, &saga, step, undoing)).await?
     }
 
-    async fn claim_sagas(&self, instance: InstanceId, at: Timestamp) -> Result<Vec<OpenSaga>, Unavailable> {
+    // The data directory is locked: whoever has the ledger open is the only one who lives.
+    async fn heartbeat(&self, _: InstanceId) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn retire(&self, _: InstanceId) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn claim_sagas(
+        &self,
+        instance: InstanceId,
+        _: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OpenSaga>, Unavailable> {
         self.write(move |connection| sagas::claim(connection, instance, at)).await
+    }
+
+    async fn idle_sagas(
+        &self,
+        instance: InstanceId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OpenSaga>, Unavailable> {
+        self.readers.read(move |connection| sagas::idle(connection, instance, before, limit)).await
     }
 
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable> {
@@ -237,6 +268,19 @@ impl Ledger for SqliteLedger {
 
     async fn stock_levels(&self) -> Result<Vec<StockLevel>, Unavailable> {
         self.readers.read(products::stock_levels).await
+    }
+
+    async fn shelves(&self, after: Option<ProductId>, limit: usize) -> Result<Vec<Shelf>, Unavailable> {
+        self.readers.read(move |connection| shelves::list(connection, after, limit)).await
+    }
+
+    async fn compare(
+        &self,
+        product: ProductId,
+        orders: &[OrderId],
+    ) -> Result<Option<Comparison>, Unavailable> {
+        let orders = orders.to_vec();
+        self.readers.read(move |connection| shelves::compare(connection, product, &orders)).await
     }
 
     async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable> {

@@ -14,6 +14,7 @@ mod products;
 mod readers;
 mod rows;
 mod sagas;
+mod shelves;
 mod undo_orders;
 mod writer;
 

@@ -102,6 +102,24 @@ pub fn claim(
     claimed.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
 }
 
+/// Unfinished sagas of an instance that are not stuck and have not moved since `before`.
+pub fn idle(
+    connection: &Connection,
+    instance: InstanceId,
+    before: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<Vec<OpenSaga>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT saga_id FROM saga_states WHERE tombstone = 0 AND stuck = 0 AND owner = ? AND updated_at < ? \
+         ORDER BY saga_id LIMIT ?",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let ids: Vec<OrderId> = statement
+        .query_map(params![instance.0.into_bytes(), before.0, limit], |row| order_id(row, 0))?
+        .collect::<rusqlite::Result<_>>()?;
+    ids.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
+}
+
 /// Unfinished sagas, stuck ones last, oldest first.
 pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenSaga>> {
     let mut statement = connection.prepare_cached(

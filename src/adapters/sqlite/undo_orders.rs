@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{EventBody, Order, OrderStatus, Reason, StepName, StockReason};
+use crate::domain::{EventBody, Order, OrderStatus, Reason, StepName, StockChange, StockReason};
 use crate::ports::ledger::{Restocked, SagaError, SagaRef, Undoing};
 
 use super::confirm_orders::log_stock;
@@ -116,7 +116,7 @@ fn restock(connection: &Connection, undoing: &Undoing) -> rusqlite::Result<Resul
         return Ok(Err(SagaError::WrongState));
     };
     match order.status {
-        OrderStatus::Cancelled => return Ok(Ok(Restocked { order, repeated: true })),
+        OrderStatus::Cancelled => return Ok(Ok(Restocked { order, changes: Vec::new() })),
         OrderStatus::Confirmed => {}
         OrderStatus::Pending | OrderStatus::Failed => return Ok(Err(SagaError::WrongState)),
     }
@@ -124,15 +124,18 @@ fn restock(connection: &Connection, undoing: &Undoing) -> rusqlite::Result<Resul
         return Ok(Err(SagaError::Superseded));
     }
     let mut put_back = connection.prepare_cached(
-        "UPDATE products SET stock = stock + ?1, version = version + 1, updated_at = ?2 WHERE id = ?3",
+        "UPDATE products SET stock = stock + ?1, version = version + 1, updated_at = ?2 WHERE id = ?3 \
+         RETURNING version",
     )?;
+    let mut changes = Vec::with_capacity(order.lines.len());
     for line in order.lines.iter() {
-        let units = i64::from(line.quantity.get());
-        put_back.execute([units, saga.at.0, line.product_id.0])?;
-        log_stock(connection, line.product_id, units, &saga, &StockReason::Cancel)?;
+        let (product, delta) = (line.product_id, i64::from(line.quantity.get()));
+        let version = put_back.query_row([delta, saga.at.0, product.0], |row| row.get(0))?;
+        changes.push(StockChange { product, delta, version });
+        log_stock(connection, product, delta, &saga, &StockReason::Cancel)?;
     }
     let order = end(connection, undoing, &order)?;
-    Ok(Ok(Restocked { order, repeated: false }))
+    Ok(Ok(Restocked { order, changes }))
 }
 
 /// Gives the order its last status and tells its last events.

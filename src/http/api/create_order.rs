@@ -82,9 +82,8 @@ pub async fn create_order(
     };
     match shop.engine.purchase(purchase).await? {
         PurchaseAnswer::Ended(Answer::Order(order)) => ended(&order),
-        PurchaseAnswer::Ended(Answer::Unfinished(order)) | PurchaseAnswer::Pending(order) => {
-            Ok(located(StatusCode::ACCEPTED, &order))
-        }
+        PurchaseAnswer::Ended(Answer::Elsewhere(order) | Answer::Stuck(order))
+        | PurchaseAnswer::Pending(order) => Ok(located(StatusCode::ACCEPTED, &order)),
         PurchaseAnswer::Ended(Answer::Refused(refusal)) => Err(refused(refusal, &body.lines)),
         PurchaseAnswer::KeyReused => {
             Err(Problem::new(Kind::IdempotencyKeyReused, "This key was used for another order."))

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{Outcome, Reason, Saga, StepName};
+use crate::domain::{Hold, Outcome, Reason, Saga, StepName};
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Confirmation, Ledger};
 use crate::ports::stock_gate::StockGate;
 
 use super::create_order::undoing_of;
-use super::{Step, hold_of, outcome_of, saga_ref};
+use super::{Step, outcome_of, saga_ref};
 
 /// Confirms orders.
 pub struct ConfirmOrder {
@@ -40,7 +40,7 @@ impl Step for ConfirmOrder {
             .map(|(saga, answer)| match answer {
                 Ok(order) => {
                     saga.order = Some(order);
-                    sold.push(hold_of(saga));
+                    sold.push(Hold::of(saga));
                     Outcome::Done
                 }
                 Err(error) => outcome_of(&error),
@@ -60,11 +60,8 @@ impl Step for ConfirmOrder {
         for (saga, answer) in batch.iter_mut().zip(answers) {
             outcomes.push(match answer {
                 Ok(restocked) => {
-                    for line in restocked.order.lines.iter().filter(|_| !restocked.repeated) {
-                        let units = i64::from(line.quantity.get());
-                        if let Err(error) = self.gate.adjust(line.product_id, units).await {
-                            tracing::warn!(%error, "the stock gate was not told of a restock");
-                        }
+                    if let Err(error) = self.gate.adjust(&restocked.changes).await {
+                        tracing::warn!(%error, "the stock gate was not told of a restock");
                     }
                     saga.order = Some(restocked.order);
                     Outcome::Done

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{Order, Outcome, Reason, Refusal, Saga, StepName};
+use crate::domain::{Hold, Order, Outcome, Reason, Refusal, Saga, StepName};
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{CreateOrderError, Ledger, NewOrder, Undoing};
 use crate::ports::stock_gate::StockGate;
+use crate::saga::GateKeeper;
 
-use super::{Step, hold_of, outcome_of, saga_ref};
+use super::{Step, outcome_of, saga_ref};
 
 /// Writes orders.
 pub struct CreateOrder {
     pub ledger: Arc<dyn Ledger>,
     pub gate: Arc<dyn StockGate>,
     pub clock: Arc<dyn Clock>,
+    pub keeper: Arc<GateKeeper>,
 }
 
 #[async_trait]
@@ -48,10 +50,11 @@ impl Step for CreateOrder {
                     return refuse(saga, Refusal::Unavailable, Reason::Expired);
                 }
                 let answer = created.next().expect("the ledger answers for every order");
-                record(saga, answer)
+                self.record(saga, answer)
             })
             .collect();
-        let ordered: Vec<_> = batch.iter().filter(|saga| saga.order.is_some()).map(hold_of).collect();
+        let done = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
+        let ordered: Vec<_> = done.map(|(saga, _)| Hold::of(saga)).collect();
         if let Err(error) = self.gate.ordered(&ordered).await {
             // The sweeper asks the ledger before it gives a hold back, so nothing depends on this.
             tracing::warn!(%error, "the stock gate was not told of new orders");
@@ -88,35 +91,43 @@ fn refuse(saga: &mut Saga, refusal: Refusal, reason: Reason) -> Outcome {
     Outcome::Rejected(reason)
 }
 
-fn record(saga: &mut Saga, answer: Result<Arc<Order>, CreateOrderError>) -> Outcome {
-    match answer {
-        Ok(order) => {
-            saga.order = Some(order);
-            Outcome::Done
-        }
-        Err(CreateOrderError::InsufficientStock { lines }) => {
-            refuse(saga, Refusal::SoldOut(lines), Reason::InsufficientStock)
-        }
-        Err(CreateOrderError::UnknownProduct(product)) => {
-            refuse(saga, Refusal::UnknownProduct(product), Reason::CreateOrderFailed)
-        }
-        Err(CreateOrderError::MixedCurrencies) => {
-            refuse(saga, Refusal::MixedCurrencies, Reason::CreateOrderFailed)
-        }
-        Err(CreateOrderError::TotalOverflow) => {
-            refuse(saga, Refusal::TotalOverflow, Reason::CreateOrderFailed)
-        }
-        Err(CreateOrderError::PriceChanged { total }) => {
-            refuse(saga, Refusal::PriceChanged { total }, Reason::PriceChanged)
-        }
-        Err(CreateOrderError::KeyTaken(order)) => {
-            refuse(saga, Refusal::KeyTaken(order), Reason::ConcurrentModification)
-        }
-        Err(CreateOrderError::Expired) => refuse(saga, Refusal::Expired, Reason::Expired),
-        Err(CreateOrderError::Unknown(error)) => {
-            tracing::warn!(%error, saga = %saga.id, "creating an order was not answered");
-            saga.refusal = Some(Refusal::Unavailable);
-            Outcome::Unknown
+impl CreateOrder {
+    fn record(&self, saga: &mut Saga, answer: Result<Arc<Order>, CreateOrderError>) -> Outcome {
+        match answer {
+            Ok(order) => {
+                saga.order = Some(order);
+                Outcome::Done
+            }
+            Err(CreateOrderError::InsufficientStock { lines }) => {
+                // The gate has admitted too many.
+                self.keeper.suspect(lines.iter().map(|line| line.product));
+                refuse(saga, Refusal::SoldOut(lines), Reason::InsufficientStock)
+            }
+            Err(CreateOrderError::UnknownProduct(product)) => {
+                refuse(saga, Refusal::UnknownProduct(product), Reason::CreateOrderFailed)
+            }
+            Err(CreateOrderError::MixedCurrencies) => {
+                refuse(saga, Refusal::MixedCurrencies, Reason::CreateOrderFailed)
+            }
+            Err(CreateOrderError::TotalOverflow) => {
+                refuse(saga, Refusal::TotalOverflow, Reason::CreateOrderFailed)
+            }
+            Err(CreateOrderError::PriceChanged { total }) => {
+                refuse(saga, Refusal::PriceChanged { total }, Reason::PriceChanged)
+            }
+            Err(CreateOrderError::KeyTaken(order)) => {
+                refuse(saga, Refusal::KeyTaken(order), Reason::ConcurrentModification)
+            }
+            Err(CreateOrderError::Driven(order)) => {
+                saga.order = Some(order);
+                Outcome::Lost
+            }
+            Err(CreateOrderError::Expired) => refuse(saga, Refusal::Expired, Reason::Expired),
+            Err(CreateOrderError::Unknown(error)) => {
+                tracing::warn!(%error, saga = %saga.id, "creating an order was not answered");
+                saga.refusal = Some(Refusal::Unavailable);
+                Outcome::Unknown
+            }
         }
     }
 }

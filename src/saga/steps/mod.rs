@@ -12,11 +12,10 @@ use async_trait::async_trait;
 use crate::domain::{Outcome, Reason, Saga, StepName};
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{SagaError, SagaRef};
-use crate::ports::stock_gate::HoldRef;
 
 pub use confirm_order::ConfirmOrder;
 pub use create_order::CreateOrder;
-pub use reserve_stock::{ReserveStock, hold_request};
+pub use reserve_stock::ReserveStock;
 pub use take_payment::TakePayment;
 
 /// A step: an action and its undo, both over a batch, both repeatable because everything they do is
@@ -36,10 +35,6 @@ pub trait Step: Send + Sync {
 
     /// Undoes it, also where it is not known whether it was done.
     async fn undo(&self, batch: &mut [Saga], reasons: &[Reason]) -> Vec<Outcome>;
-}
-
-fn hold_of(saga: &Saga) -> HoldRef {
-    HoldRef { saga: saga.id, driver: saga.driver }
 }
 
 fn saga_ref(saga: &Saga, clock: &Arc<dyn Clock>) -> SagaRef {

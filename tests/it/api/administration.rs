@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast::domain::{Basket, Digest, Driver, OrderId, ProductId, Purchase, StepName, UserId};
+use holdfast::domain::{Basket, Digest, Driver, Hold, OrderId, ProductId, Purchase, Saga, StepName, UserId};
 use holdfast::ports::ledger::{NewOrder, SagaRef};
-use holdfast::ports::stock_gate::{HoldRef, HoldRequest};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
@@ -282,8 +281,6 @@ async fn stuck_order(app: &TestApp) -> OrderId {
     let (id, at) = (stores.clock.new_order_id(), stores.clock.now());
     let basket = Basket::new([(ProductId(1), 2)].into_iter(), 1, 2).expect("a basket");
     let deadline = at.plus(Duration::from_secs(60));
-    let lines = Arc::clone(basket.lines());
-    let hold = HoldRequest { saga: id, driver, lines, deadline };
     let purchase = Purchase {
         user_id: UserId(1),
         key: Digest::of(&[b"key"]),
@@ -294,10 +291,12 @@ async fn stuck_order(app: &TestApp) -> OrderId {
         at,
         deadline,
     };
-    app.shop.gate.reserve(&[hold]).await.pop().expect("an answer").expect("it is held");
-    let order = NewOrder { id, driver, purchase: Arc::new(purchase), at };
+    let purchase = Arc::new(purchase);
+    let hold = [Hold::of(&Saga::new(id, driver, Arc::clone(&purchase)))];
+    app.shop.gate.reserve(&hold).await.pop().expect("an answer").expect("it is held");
+    let order = NewOrder { id, driver, purchase, at };
     stores.ledger.create_orders(vec![order]).await.pop().expect("an answer").expect("it is created");
-    app.shop.gate.ordered(&[HoldRef { saga: id, driver }]).await.expect("the gate answers");
+    app.shop.gate.ordered(&hold).await.expect("the gate answers");
     let saga = SagaRef { id, driver, at };
     stores.ledger.park_saga(saga, StepName::TakePayment, None).await.expect("it is parked");
     id

@@ -29,7 +29,7 @@ async fn stock_changed_for_somebody_who_hung_up_is_changed_at_the_gate_too() {
     // A change that is answered comes after all of them, and is not kept waiting by one of them.
     tokio::time::timeout(PATIENCE / 3, adjust(&admin, "last", 1)).await.expect("no lock is left").expect(200);
     let agree = async || {
-        let gate = app.shop.gate.levels().await.expect("the gate answers");
+        let gate = app.gate_levels().await;
         gate.iter().map(|level| (level.stock, level.reserved)).collect::<Vec<_>>() == app.levels().await
     };
     wait_for("the gate agrees with the ledger", PATIENCE, agree).await;
@@ -48,7 +48,7 @@ async fn a_product_added_for_somebody_who_hung_up_can_be_bought() {
     }
     settled(&app).await;
     let known = async || {
-        let gate = app.shop.gate.levels().await.expect("the gate answers");
+        let gate = app.gate_levels().await;
         gate.len() == app.levels().await.len()
     };
     wait_for("the gate knows every product", PATIENCE, known).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast::adapters::sqlite::SqliteLedger;
 use holdfast::domain::{
     Capture, Driver, Left, Money, NewProduct, Order, OrderId, OrderStatus, PaymentToken, Product,
-    ProductChange, ProductId, Purchase, Reason, StepName, StockLevel, Timestamp, UserId,
+    ProductChange, ProductId, Purchase, Reason, StepName, StockChange, StockLevel, Timestamp, UserId,
 };
 use holdfast::ports::ledger::{
     AccountError, AdjustError, Adjustment, CancelRequest, Confirmation, CreateOrderError, Ledger, NewOrder,
@@ -368,6 +368,21 @@ async fn a_call_that_fails_spoils_none_beside_it(books: impl Books) {
     assert_eq!((snapshot.orders.len(), snapshot.products.len()), (80, 1));
 }
 
+async fn an_order_goes_on_with_the_driver_who_created_it(books: impl Books) {
+    let ledger = &*books.open();
+    let product = stock(ledger, &[2]).await[0];
+    let (new, order) = created(ledger, &[(product, 2)]).await;
+    let before = snapshot(ledger).await;
+    for other in [driver(2), Driver { epoch: 2, ..new.driver }] {
+        let answer = create(ledger, &by(other, &new)).await;
+        assert!(matches!(&answer, Err(CreateOrderError::Driven(found)) if *found == order), "{answer:?}");
+    }
+    assert_eq!(snapshot(ledger).await, before);
+    ledger.park_saga(saga(&new), StepName::ConfirmOrder, None).await.expect("parked");
+    let answer = create(ledger, &new).await;
+    assert!(matches!(answer, Err(CreateOrderError::Driven(_))), "stuck: {answer:?}");
+}
+
 // ── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 async fn a_key_belongs_to_one_order_of_its_customer(books: impl Books) {
@@ -404,7 +419,7 @@ async fn a_purchase_is_found_by_its_key_also_after_opening_again(books: impl Boo
     let ledger = &*books.open();
     let found =
         ledger.find_purchase(UserId(1), key, new.at.minus(DAY)).await.expect("answers").expect("known");
-    assert_eq!((found.order, found.body), (new.id, new.purchase.body));
+    assert_eq!((found.order.id, found.body, found.stuck), (new.id, new.purchase.body, false));
     assert!(ledger.find_purchase(UserId(2), key, Timestamp(0)).await.expect("answers").is_none());
     assert!(
         ledger.find_purchase(UserId(1), key_of(1, "other"), Timestamp(0)).await.expect("answers").is_none()
@@ -476,7 +491,7 @@ async fn a_driver_that_was_replaced_changes_nothing(books: impl Books) {
     let ledger = &*books.open();
     let product = stock(ledger, &[5]).await[0];
     let (new, order) = created(ledger, &[(product, 2)]).await;
-    let claimed = ledger.claim_sagas(driver(2).instance, now()).await.expect("answers");
+    let claimed = ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers");
     assert_eq!(claimed.len(), 1);
     let before = snapshot(ledger).await;
     let wrong_epoch = by(Driver { epoch: 9, ..claimed[0].driver }, &new);
@@ -515,7 +530,8 @@ async fn after_the_mark_nobody_confirms(books: impl Books) {
     }
     drop(ledger);
     let ledger = &*books.open();
-    let claimed = ledger.claim_sagas(driver(2).instance, now()).await.expect("answers").remove(0);
+    let claimed =
+        ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers").remove(0);
     assert_eq!(claimed.progress, Progress::Undoing(Reason::PaymentUnknown), "the first reason stands");
     for old in [&new, &by(claimed.driver, &new)] {
         let refused = confirm(ledger, old, &order).await;
@@ -525,7 +541,7 @@ async fn after_the_mark_nobody_confirms(books: impl Books) {
         );
     }
     let again = create(ledger, &new).await;
-    assert!(matches!(again, Err(CreateOrderError::Expired)), "nor goes on from a late create: {again:?}");
+    assert!(matches!(again, Err(CreateOrderError::Driven(_))), "nor goes on from a late create: {again:?}");
     assert_eq!(status(ledger, new.id).await.0, OrderStatus::Pending);
     assert_eq!(standing(ledger, product).await, (5, 2), "what is not undone yet is still promised");
 }
@@ -612,7 +628,10 @@ async fn under_a_tombstone_no_order_comes(books: impl Books) {
     assert_eq!(kinds(ledger, buried.id).await, [""; 0]);
     assert_eq!(before.sagas, [], "a tombstone is no open saga");
     assert_eq!(open(ledger).await.len(), 1);
-    assert_eq!(ledger.claim_sagas(driver(9).instance, now()).await.expect("answers").len(), 1);
+    assert_eq!(
+        ledger.claim_sagas(driver(9).instance, Duration::ZERO, now()).await.expect("answers").len(),
+        1
+    );
     // The customer's key is not buried with it.
     create(ledger, &NewOrder { id: new_order_id(), ..buried.clone() }).await.expect_err("sold out");
     let found = ledger.find_purchase(UserId(1), buried.purchase.key, Timestamp(0)).await.expect("answers");
@@ -719,10 +738,12 @@ async fn a_confirmed_order_is_taken_back_once(books: impl Books) {
     mark(ledger, &mine, Reason::CancelledByCustomer).await.expect("marked");
     let answers = ledger.restock_orders(vec![undo(driver(5)), undo(driver(5))]).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("restocked")).collect();
-    assert_eq!(answers.iter().map(|answer| answer.repeated).collect::<Vec<_>>(), [false, true]);
+    let changes: Vec<_> = answers.iter().map(|answer| answer.changes.clone()).collect();
+    let version = ledger.product(product).await.expect("answers").expect("a product").version;
+    assert_eq!(changes, [vec![StockChange { product, delta: 2, version }], vec![]], "told once");
     assert!(answers.iter().all(|answer| answer.order.status == OrderStatus::Cancelled));
     let again = ledger.restock_orders(vec![undo(driver(6))]).await.remove(0).expect("restocked before");
-    assert!(again.repeated);
+    assert!(again.changes.is_empty());
     assert_eq!(standing(ledger, product).await, (5, 0));
     assert_eq!(logged(ledger, product).await, (5, 0));
     let wanted = [
@@ -760,7 +781,8 @@ async fn a_stuck_saga_waits_until_it_is_resumed(books: impl Books) {
     let ledger = &*books.open();
     let stuck = open(ledger).await.remove(0);
     assert_eq!((stuck.stuck, stuck.progress), (Some(StepName::ConfirmOrder), Progress::Forward));
-    let claimed = ledger.claim_sagas(driver(2).instance, now()).await.expect("answers").remove(0);
+    let claimed =
+        ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers").remove(0);
     assert_eq!(claimed.stuck, Some(StepName::ConfirmOrder), "taking it over does not free it");
     let resumed =
         ledger.resume_saga(new.id, driver(3).instance, now()).await.expect("answers").expect("stuck");
@@ -799,15 +821,15 @@ async fn unfinished_sagas_are_taken_over_once(books: impl Books) {
     let (second, _) = created(ledger, &[(product, 1)]).await;
     let (done, order) = created(ledger, &[(product, 1)]).await;
     confirm(ledger, &done, &order).await.expect("confirmed");
-    let own = ledger.claim_sagas(first.driver.instance, now()).await.expect("answers");
+    let own = ledger.claim_sagas(first.driver.instance, Duration::ZERO, now()).await.expect("answers");
     assert!(own.is_empty(), "they are its own");
-    let mut claimed = ledger.claim_sagas(driver(2).instance, now()).await.expect("answers");
+    let mut claimed = ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers");
     claimed.sort_by_key(|saga| saga.order.id);
     let ids: Vec<_> = claimed.iter().map(|saga| saga.order.id).collect();
     assert_eq!(ids, [first.id, second.id]);
     let wanted = Driver { instance: driver(2).instance, epoch: 2 };
     assert!(claimed.iter().all(|saga| saga.driver == wanted && saga.stuck.is_none()));
-    assert!(ledger.claim_sagas(driver(2).instance, now()).await.expect("answers").is_empty());
+    assert!(ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers").is_empty());
     let (third, _) = created(ledger, &[(product, 1)]).await;
     assert_eq!(open_ids(ledger).await, [first.id, second.id, third.id], "oldest first");
     let oldest = ledger.open_sagas(2).await.expect("answers");
@@ -1061,6 +1083,7 @@ suite!(
     [
         an_order_is_created_at_the_prices_of_the_ledger,
         creating_again_gives_the_same_order_and_reserves_once,
+        an_order_goes_on_with_the_driver_who_created_it,
         a_batch_is_served_in_order_of_arrival_by_whole_orders,
         lines_of_one_product_are_summed_first,
         a_refused_order_leaves_nothing_behind,

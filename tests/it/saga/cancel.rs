@@ -13,7 +13,6 @@ use crate::support::{slate, wait_for};
 use super::plot::{Cancel, Expected, Plot, Then};
 
 use holdfast::ports::ledger::Ledger as _;
-use holdfast::ports::stock_gate::StockGate as _;
 
 use Half::{Act, Undo};
 use StepName::{ConfirmOrder, CreateOrder, TakePayment};
@@ -146,7 +145,7 @@ async fn a_full_shop_answers_in_time_that_a_stuck_saga_is_resumed() {
     let script = Script::new(&[(ConfirmOrder, Act, silent)]);
     let shop = Shop::open_with(&home, CONFIG, NO_FAULTS, &|step| script.wrap(step)).await;
     let product = shop.stock(&[10]).await[0];
-    let Answer::Unfinished(order) = shop.buy(purchase(1, "a", &[(product, 2)])).await else { panic!() };
+    let Answer::Stuck(order) = shop.buy(purchase(1, "a", &[(product, 2)])).await else { panic!() };
     let next_script = Script::new(&[(CreateOrder, Act, Fault::Wait)]);
     drop(shop);
     let shop = Shop::open_with(&home, config, NO_FAULTS, &|step| next_script.wrap(step)).await;
@@ -171,8 +170,7 @@ async fn an_order_for_nothing_takes_no_payment_and_can_be_cancelled() {
     let shop = Shop::open(&home).await;
     let free = vec![new_product("free", 3, euro(0)), new_product("dear", 3, PRICE)];
     let free = shop.ledger.create_products(free, now()).await.expect("created")[0].id;
-    let levels = shop.ledger.stock_levels().await.expect("levels");
-    shop.gate.load(&levels, &[]).await.expect("the gate loads");
+    shop.keeper.load_all().await.expect("the gate loads");
     // No card stands behind the token, and none is asked.
     let Answer::Order(order) = shop.buy(paid_with("tok_declined", purchase(1, "a", &[(free, 2)]))).await
     else {

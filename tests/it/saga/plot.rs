@@ -117,9 +117,7 @@ impl Plot {
                         // Where not even the order is known of, the same key tells later.
                         let told = matches!(
                             answer,
-                            PurchaseAnswer::Ended(
-                                Answer::Unfinished(_) | Answer::Refused(Refusal::Unavailable)
-                            )
+                            PurchaseAnswer::Ended(Answer::Stuck(_) | Answer::Refused(Refusal::Unavailable))
                         );
                         assert!(told, "{context}: {answer:?}");
                     }
@@ -137,9 +135,7 @@ impl Plot {
                     script.heal();
                     let stuck = shop.stuck().await[0];
                     let again = shop.engine.purchase(buying()).await.expect("the ledger answers");
-                    let (PurchaseAnswer::Pending(order) | PurchaseAnswer::Ended(Answer::Order(order))) =
-                        again
-                    else {
+                    let PurchaseAnswer::Ended(Answer::Stuck(order) | Answer::Order(order)) = again else {
                         panic!("{context}: the same key is told {again:?}")
                     };
                     assert_eq!(order.id, stuck, "{context}: the key has another order");
@@ -152,7 +148,8 @@ impl Plot {
         script.heal();
         if self.gate_lags {
             process.run(async {
-                let here = process.shop.gate.available(&[product]).await.expect("the gate answers")[0];
+                let here = process.shop.gate.levels(&[product]).await.expect("the gate answers")[0];
+                let here = here.map(|level| level.stock - level.reserved);
                 let there = process.shop.ledger.product(product).await.expect("answers").expect("a product");
                 assert!(here.expect("loaded") <= there.available(), "{context}: the gate admits too many");
             });

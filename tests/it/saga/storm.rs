@@ -33,7 +33,7 @@ async fn buyer(shop: Arc<Shop>, user: i64, lines: Vec<(holdfast::domain::Product
         let purchase = paid_with(token, purchase(user, "key", &lines));
         let answer = shop.engine.purchase(purchase).await.expect("the ledger answers");
         let order = match answer {
-            PurchaseAnswer::Ended(Answer::Order(order) | Answer::Unfinished(order))
+            PurchaseAnswer::Ended(Answer::Order(order) | Answer::Stuck(order))
             | PurchaseAnswer::Pending(order) => order,
             _ => continue,
         };

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::adapters::gateway::{Faults, SimulatedGateway};
-use holdfast::adapters::memory::MemoryStockGate;
+use holdfast::adapters::memory::{MemoryLock, MemoryStockGate};
 use holdfast::adapters::sqlite::{OutboxLog, SqliteLedger};
-use holdfast::domain::{Order, OrderId, Reason, Timestamp, Tries};
+use holdfast::domain::{Order, OrderId, Timestamp, Tries};
 use holdfast::ports::clock::SystemClock;
 use holdfast::ports::event_log::EventLog;
-use holdfast::ports::ledger::{Ledger as _, SagaRef};
+use holdfast::ports::ledger::Ledger as _;
 use holdfast::ports::stock_gate::StockGate as _;
-use holdfast::saga::{Answer, Engine, EngineConfig, Ports, PurchaseAnswer, Step};
+use holdfast::saga::{Answer, Engine, EngineConfig, GateKeeper, Ports, PurchaseAnswer, PurchaseLock, Step};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -29,6 +29,7 @@ pub const CONFIG: EngineConfig = EngineConfig {
     tries: Tries { act_max: 5, wait_max: 2_000, undo_max: 5 },
     pause: Duration::from_millis(1),
     pause_max: Duration::from_millis(4),
+    purchase_lock: PurchaseLock::None,
 };
 
 /// A gateway that works.
@@ -69,6 +70,7 @@ pub type Wrap<'a> = &'a dyn Fn(Arc<dyn Step>) -> Arc<dyn Step>;
 /// One process of the shop, as far as tests need one.
 pub struct Shop {
     pub engine: Arc<Engine>,
+    pub keeper: Arc<GateKeeper>,
     pub ledger: Arc<SqliteLedger>,
     pub gate: Arc<MemoryStockGate>,
     pub payments: Arc<SimulatedGateway>,
@@ -89,18 +91,19 @@ impl Shop {
         let payments = SimulatedGateway::open(&home.gateway(), clock.clone(), faults);
         let payments = Arc::new(payments.expect("the gateway's file opens"));
         let log = OutboxLog::new(ledger.readers().clone());
-        let ports = Ports { ledger: ledger.clone(), gate: gate.clone(), payments: payments.clone(), clock };
+        let lock = Arc::new(MemoryLock::default());
+        let ports = Ports::new(ledger.clone(), gate.clone(), lock, payments.clone(), clock);
+        let keeper = Arc::clone(&ports.keeper);
         let steps = Engine::steps(&ports).map(|(step, workers)| (wrap(step), workers));
         let engine = Engine::start_with(steps, ports, config);
         engine.recover().await.expect("the engine recovers");
-        Self { engine, ledger, gate, payments, log }
+        Self { engine, keeper, ledger, gate, payments, log }
     }
 
     /// Creates products of `units` each and loads them into the gate.
     pub async fn stock(&self, units: &[i64]) -> Vec<holdfast::domain::ProductId> {
         let products = super::goods::stock(&*self.ledger, units).await;
-        let levels = self.ledger.stock_levels().await.expect("levels");
-        self.gate.load(&levels, &[]).await.expect("the gate loads");
+        self.keeper.load_all().await.expect("the gate loads");
         products
     }
 
@@ -138,13 +141,9 @@ impl Shop {
     pub async fn sweep(&self) {
         let overdue = self.gate.overdue(Timestamp(i64::MAX)).await.expect("overdue holds");
         for hold in overdue {
-            let saga = SagaRef { id: hold.saga, driver: hold.driver, at: now() };
-            if self.ledger.bury_saga(saga, Reason::Expired).await.expect("the ledger answers") {
-                self.gate.release(&[hold]).await.expect("the gate answers");
-            } else {
-                self.gate.ordered(&[hold]).await.expect("the gate answers");
-            }
+            self.keeper.give_up(&hold).await.expect("ledger and gate answer");
         }
+        self.keeper.check_all(Duration::ZERO).await.expect("ledger and gate answer");
     }
 }
 

@@ -110,7 +110,9 @@ async fn gate(shop: &Shop, wrong: &mut Vec<String>) {
         levels.into_iter().map(|level| (level.product, (level.stock, level.reserved))).collect()
     };
     let ledger = by_product(shop.ledger.stock_levels().await.expect("levels"));
-    let gate = by_product(shop.gate.levels().await.expect("levels"));
+    let products: Vec<_> = ledger.keys().copied().collect();
+    let levels = shop.gate.levels(&products).await.expect("levels");
+    let gate = by_product(levels.into_iter().flatten().collect());
     if gate != ledger {
         wrong.push(format!("(stock, reserved) at the gate {gate:?}, in the ledger {ledger:?}"));
     }

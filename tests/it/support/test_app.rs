@@ -111,10 +111,11 @@ impl TestApp {
         Contents { tables, gate: self.gate_levels().await }
     }
 
-    async fn gate_levels(&self) -> Vec<StockLevel> {
-        let mut levels = self.shop.gate.levels().await.expect("the gate answers");
-        levels.sort_by_key(|level| level.product);
-        levels
+    pub async fn gate_levels(&self) -> Vec<StockLevel> {
+        let levels = self.shop.stores.ledger.stock_levels().await.expect("the ledger answers");
+        let products: Vec<_> = levels.iter().map(|level| level.product).collect();
+        let levels = self.shop.gate.levels(&products).await.expect("the gate answers");
+        levels.into_iter().flatten().collect()
     }
 
     /// Sends a request that has to be refused, and checks that nothing is another than before.
