@@ -2,4 +2,5 @@
 
 pub mod gateway;
 pub mod memory;
+pub mod mysql;
 pub mod sqlite;

@@ -430,6 +430,9 @@ pub trait Ledger: Send + Sync {
 
     // ── state ────────────────────────────────────────────────────────────────────────────────
 
+    /// Forgets keys and tombstones from before `before`, which no request can come back to.
+    async fn forget(&self, before: Timestamp) -> Result<(), Unavailable>;
+
     /// Whether a commit would be answered: used by readiness.
     async fn ping(&self) -> Result<(), Unavailable>;
 }

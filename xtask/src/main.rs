@@ -1,57 +1,107 @@
 //! Development tasks: `cargo xtask test` is what has to pass before a change lands.
 
+mod services;
 mod startup;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test|startup
-  test      format check, clippy with warnings as errors, all tests
-  startup   how long a shop with a million past orders takes to open";
+const USAGE: &str = "usage: cargo xtask test|services|startup
+  test                    format check, clippy with warnings as errors, all tests, with MySQL and Redis too
+  test --embedded         the same without what needs a service";
+const USAGE_OF_STARTUP: &str =
+    "  startup                 how long a shop with a million past orders takes to open";
+
+/// Which back ends the tests of the shop run over.
+const PROFILE: &str = "HOLDFAST_TEST_PROFILE";
+
+const CHECKS: &[&[&str]] = &[
+    &["fmt", "--all", "--check"],
+    &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
+];
+
+/// Everything once, the shop over its embedded database.
+const ALL_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet"]];
+
+/// What also runs over MySQL and Redis.
+const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it"]];
+
+/// What needs no service. Tests that need one live in modules whose name says `cluster`.
+const EMBEDDED_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet", "--", "--skip", "cluster"]];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["test"] => run(&[
-            &["fmt", "--all", "--check"],
-            &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
-            &["test", "--workspace", "--quiet"],
-        ]),
-        ["startup"] => {
-            if run(&[&["build", "--release", "--quiet"]]) == ExitCode::FAILURE {
-                return ExitCode::FAILURE;
-            }
-            startup::run(root()).map_or_else(
-                |error| {
-                    eprintln!("{error}");
-                    ExitCode::FAILURE
-                },
-                |()| ExitCode::SUCCESS,
-            )
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
-        }
-    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["test"] => test(),
+        ["test", "--embedded"] => test_embedded(),
+        ["startup"] => measure_startup(),
+        ["services", ref arguments @ ..] => match services::run(arguments) {
+            Some(code) => return code,
+            None => return explain(),
+        },
+        _ => return explain(),
+    };
+    result.map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn explain() -> ExitCode {
+    eprintln!("{USAGE}\n{}\n{USAGE_OF_STARTUP}", services::USAGE);
+    ExitCode::from(2)
 }
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the repository")
 }
 
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn test() -> Result<(), String> {
+    run(CHECKS, &[])?;
+    let services = services::ensure()?;
+    let passed = run(ALL_TESTS, &services.environment).and_then(|()| test_cluster(&services.environment));
+    // Both are told, but a failed test matters more.
+    let stopped = services.stop();
+    passed.and(stopped)
+}
+
+/// The second pass: the same tests of the shop, over MySQL and Redis.
+fn test_cluster(environment: &[(String, String)]) -> Result<(), String> {
+    let profile = (PROFILE.to_owned(), "cluster".to_owned());
+    run(CLUSTER_TESTS, &[environment, &[profile]].concat())
+}
+
+fn test_embedded() -> Result<(), String> {
+    run(CHECKS, &[])?;
+    run(EMBEDDED_TESTS, &[(PROFILE.to_owned(), "embedded".to_owned())])
+}
+
+fn measure_startup() -> Result<(), String> {
+    run(&[&["build", "--release", "--quiet"]], &[])?;
+    startup::run(root()).map_err(|error| error.to_string())
+}
+
 /// Runs each cargo command until one fails.
-fn run(commands: &[&[&str]]) -> ExitCode {
+fn run(commands: &[&[&str]], environment: &[(String, String)]) -> Result<(), String> {
     for arguments in commands {
-        println!("cargo {}", arguments.join(" "));
-        match Command::new(env!("CARGO")).args(*arguments).current_dir(root()).status() {
-            Ok(status) if status.success() => {}
-            Ok(_) => return ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("cargo could not be started: {error}");
-                return ExitCode::FAILURE;
-            }
+        let line = format!("cargo {}", arguments.join(" "));
+        println!("{line}");
+        let variables = environment.iter().map(|(name, value)| (name, value));
+        let status =
+            Command::new(env!("CARGO")).args(*arguments).envs(variables).current_dir(root()).status();
+        let status = status.map_err(|error| format!("{line} could not be started: {error}"))?;
+        if !status.success() {
+            return Err(format!("{line} failed"));
         }
     }
-    ExitCode::SUCCESS
+    Ok(())
 }

@@ -98,15 +98,19 @@ impl SqliteLedger {
 
 /// What a start does: remember the keys of the last day, forget old tombstones.
 fn prepare(connection: &Connection, keys: &KeyFilter, now: Timestamp) -> rusqlite::Result<()> {
-    let since = blob(OrderId::earliest_at(now.minus(REMEMBERED)));
+    let since = now.minus(REMEMBERED);
     let mut statement = connection.prepare("SELECT key_digest FROM orders WHERE id >= ?")?;
-    let mut rows = statement.query([since])?;
+    let mut rows = statement.query([blob(OrderId::earliest_at(since))])?;
     while let Some(row) = rows.next()? {
         keys.insert(digest(row, 0)?, now);
     }
-    // A create that is a day late comes from no attempt of ours.
-    connection.execute("DELETE FROM saga_states WHERE tombstone = 1 AND saga_id < ?", [since])?;
-    Ok(())
+    forget_tombstones(connection, since)
+}
+
+/// A create that is a day late comes from no attempt of ours. Keys leave the filter by themselves.
+fn forget_tombstones(connection: &Connection, before: Timestamp) -> rusqlite::Result<()> {
+    let before = blob(OrderId::earliest_at(before));
+    connection.execute("DELETE FROM saga_states WHERE tombstone = 1 AND saga_id < ?", [before]).map(drop)
 }
 
 #[async_trait]
@@ -325,6 +329,10 @@ impl Ledger for SqliteLedger {
 
     async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable> {
         self.readers.read(move |connection| accounts::any_with(connection, role)).await
+    }
+
+    async fn forget(&self, before: Timestamp) -> Result<(), Unavailable> {
+        self.write(move |connection| forget_tombstones(connection, before)).await
     }
 
     async fn ping(&self) -> Result<(), Unavailable> {

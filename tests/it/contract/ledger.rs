@@ -15,13 +15,14 @@ use holdfast::ports::ledger::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::support::database::Database;
 use crate::support::goods::{PRICE, driver, euro, key_of, new_order_id, new_product, now, purchase, stock};
 
 use super::suite;
 
 /// Where a ledger keeps what it knows; opened again it has to know it still.
 trait Books: Send + Sync {
-    fn open(&self) -> Arc<dyn Ledger>;
+    async fn open(&self) -> Arc<dyn Ledger>;
 }
 
 struct File(TempDir);
@@ -33,8 +34,14 @@ impl File {
 }
 
 impl Books for File {
-    fn open(&self) -> Arc<dyn Ledger> {
+    async fn open(&self) -> Arc<dyn Ledger> {
         Arc::new(SqliteLedger::open(&self.0.path().join("ledger.db"), now()).expect("it opens"))
+    }
+}
+
+impl Books for Database {
+    async fn open(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.ledger().await)
     }
 }
 
@@ -180,7 +187,7 @@ async fn logged(ledger: &dyn Ledger, product: ProductId) -> (i64, i64) {
 // ── creating orders ──────────────────────────────────────────────────────────────────────────────
 
 async fn an_order_is_created_at_the_prices_of_the_ledger(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let batch = vec![new_product("a", 5, euro(250)), new_product("b", 5, euro(1))];
     let products = ledger.create_products(batch, now()).await.expect("created");
     let (a, b) = (products[0].id, products[1].id);
@@ -217,7 +224,7 @@ async fn an_order_is_created_at_the_prices_of_the_ledger(books: impl Books) {
 }
 
 async fn creating_again_gives_the_same_order_and_reserves_once(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[2]).await[0];
     let new = wish(&[(product, 2)]);
     let answers = ledger.create_orders(vec![new.clone(), new.clone()]).await;
@@ -232,7 +239,7 @@ async fn creating_again_gives_the_same_order_and_reserves_once(books: impl Books
 }
 
 async fn a_batch_is_served_in_order_of_arrival_by_whole_orders(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let products = stock(ledger, &[5, 1]).await;
     let (a, b) = (products[0], products[1]);
     let batch = vec![
@@ -257,7 +264,7 @@ async fn a_batch_is_served_in_order_of_arrival_by_whole_orders(books: impl Books
 }
 
 async fn lines_of_one_product_are_summed_first(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[3]).await[0];
     let refused = create(ledger, &wish(&[(product, 2), (product, 2)])).await;
     assert!(matches!(refused, Err(CreateOrderError::InsufficientStock { .. })), "{refused:?}");
@@ -268,7 +275,7 @@ async fn lines_of_one_product_are_summed_first(books: impl Books) {
 }
 
 async fn a_refused_order_leaves_nothing_behind(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let pounds = Money::new(100, holdfast::domain::Currency::GBP);
     let batch = vec![
         new_product("a", 5, PRICE),
@@ -316,7 +323,7 @@ async fn a_refused_order_leaves_nothing_behind(books: impl Books) {
 }
 
 async fn a_refused_order_spoils_none_of_its_batch(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let batch = vec![wish(&[(product, 1)]), wish(&[(ProductId(99), 1)]), wish(&[(product, 1)])];
     let answers = ledger.create_orders(batch).await;
@@ -326,7 +333,7 @@ async fn a_refused_order_spoils_none_of_its_batch(books: impl Books) {
 }
 
 async fn a_crowd_gets_exactly_what_there_is(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[30]).await[0];
     let tasks: Vec<_> = (0..50)
         .map(|_| {
@@ -346,7 +353,7 @@ async fn a_crowd_gets_exactly_what_there_is(books: impl Books) {
 }
 
 async fn a_call_that_fails_spoils_none_beside_it(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[100]).await[0];
     let call = |n: i64| {
         let ledger = Arc::clone(&ledger);
@@ -369,7 +376,7 @@ async fn a_call_that_fails_spoils_none_beside_it(books: impl Books) {
 }
 
 async fn an_order_goes_on_with_the_driver_who_created_it(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[2]).await[0];
     let (new, order) = created(ledger, &[(product, 2)]).await;
     let before = snapshot(ledger).await;
@@ -386,7 +393,7 @@ async fn an_order_goes_on_with_the_driver_who_created_it(books: impl Books) {
 // ── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 async fn a_key_belongs_to_one_order_of_its_customer(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[2]).await[0];
     let (first, second) =
         (new(purchase(1, "key", &[(product, 2)])), new(purchase(1, "key", &[(product, 1)])));
@@ -409,14 +416,14 @@ async fn a_key_belongs_to_one_order_of_its_customer(books: impl Books) {
 }
 
 async fn a_purchase_is_found_by_its_key_also_after_opening_again(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[2]).await[0];
     let new = new(purchase(1, "key", &[(product, 2)]));
     let key = new.purchase.key;
     assert!(ledger.find_purchase(UserId(1), key, Timestamp(0)).await.expect("answers").is_none());
     create(&*ledger, &new).await.expect("created");
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let found =
         ledger.find_purchase(UserId(1), key, new.at.minus(DAY)).await.expect("answers").expect("known");
     assert_eq!((found.order.id, found.body, found.stuck), (new.id, new.purchase.body, false));
@@ -429,26 +436,26 @@ async fn a_purchase_is_found_by_its_key_also_after_opening_again(books: impl Boo
 }
 
 async fn a_key_is_free_again_after_a_day(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[5]).await[0];
     let before = now().minus(DAY).minus(Duration::from_secs(60));
     let id = OrderId(Uuid::from_u128(OrderId::earliest_at(before).0.as_u128() | (7 << 76) | (2 << 62) | 1));
     let old = NewOrder { id, at: before, ..new(purchase(1, "key", &[(product, 1)])) };
     create(&*ledger, &old).await.expect("created");
     for opened_again in [false, true] {
-        let ledger = if opened_again { books.open() } else { Arc::clone(&ledger) };
+        let ledger = if opened_again { books.open().await } else { Arc::clone(&ledger) };
         let since = now().minus(DAY);
         let found = ledger.find_purchase(UserId(1), old.purchase.key, since).await.expect("answers");
         assert!(found.is_none(), "opened again: {opened_again}");
     }
     drop(ledger);
-    create(&*books.open(), &new(purchase(1, "key", &[(product, 1)]))).await.expect("created");
+    create(&*books.open().await, &new(purchase(1, "key", &[(product, 1)]))).await.expect("created");
 }
 
 // ── confirming ───────────────────────────────────────────────────────────────────────────────────
 
 async fn a_confirmed_order_has_left_the_stock(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let products = stock(ledger, &[5, 9]).await;
     let (a, b) = (products[0], products[1]);
     let (new, order) = created(ledger, &[(a, 2), (b, 3)]).await;
@@ -462,7 +469,7 @@ async fn a_confirmed_order_has_left_the_stock(books: impl Books) {
 }
 
 async fn an_order_without_a_payment_tells_of_none(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let free =
         ledger.create_products(vec![new_product("free", 5, euro(0))], now()).await.expect("created")[0].id;
     let (new, order) = created(ledger, &[(free, 2)]).await;
@@ -473,7 +480,7 @@ async fn an_order_without_a_payment_tells_of_none(books: impl Books) {
 }
 
 async fn confirming_again_changes_nothing(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, order) = created(ledger, &[(product, 2)]).await;
     let answers = ledger.confirm_orders(vec![confirmation(&new, &order), confirmation(&new, &order)]).await;
@@ -488,7 +495,7 @@ async fn confirming_again_changes_nothing(books: impl Books) {
 }
 
 async fn a_driver_that_was_replaced_changes_nothing(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, order) = created(ledger, &[(product, 2)]).await;
     let claimed = ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers");
@@ -508,7 +515,7 @@ async fn a_driver_that_was_replaced_changes_nothing(books: impl Books) {
 }
 
 async fn one_bad_confirmation_spoils_none_of_its_batch(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (good, good_order) = created(ledger, &[(product, 1)]).await;
     let (bad, bad_order) = created(ledger, &[(product, 1)]).await;
@@ -522,14 +529,14 @@ async fn one_bad_confirmation_spoils_none_of_its_batch(books: impl Books) {
 // ── undoing ──────────────────────────────────────────────────────────────────────────────────────
 
 async fn after_the_mark_nobody_confirms(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[5]).await[0];
     let (new, order) = created(&*ledger, &[(product, 2)]).await;
     for reason in [Reason::PaymentUnknown, Reason::ConfirmFailed] {
         mark(&*ledger, &new, reason).await.expect("marked");
     }
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let claimed =
         ledger.claim_sagas(driver(2).instance, Duration::ZERO, now()).await.expect("answers").remove(0);
     assert_eq!(claimed.progress, Progress::Undoing(Reason::PaymentUnknown), "the first reason stands");
@@ -547,7 +554,7 @@ async fn after_the_mark_nobody_confirms(books: impl Books) {
 }
 
 async fn a_confirmed_order_is_not_undone(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, order) = created(ledger, &[(product, 2)]).await;
     confirm(ledger, &new, &order).await.expect("confirmed");
@@ -564,7 +571,7 @@ async fn a_confirmed_order_is_not_undone(books: impl Books) {
 }
 
 async fn a_failed_order_gives_its_reservation_back_once(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let products = stock(ledger, &[5, 5]).await;
     let (new, order) = created(ledger, &[(products[0], 2), (products[1], 1)]).await;
     let declined = undoing(&new, Reason::PaymentDeclined);
@@ -590,7 +597,7 @@ async fn a_failed_order_gives_its_reservation_back_once(books: impl Books) {
 }
 
 async fn a_failed_order_tells_of_its_refund(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     for (reason, end, last) in [
         (Reason::ConfirmFailed, OrderStatus::Failed, "OrderFailed"),
@@ -607,7 +614,7 @@ async fn a_failed_order_tells_of_its_refund(books: impl Books) {
 }
 
 async fn under_a_tombstone_no_order_comes(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[5]).await[0];
     let (buried, given_up) = (wish(&[(product, 1)]), wish(&[(product, 1)]));
     for _ in 0..2 {
@@ -615,7 +622,7 @@ async fn under_a_tombstone_no_order_comes(books: impl Books) {
         assert!(fail(&*ledger, &given_up, Reason::CreateOrderFailed).await.expect("buried").is_none());
     }
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let before = snapshot(ledger).await;
     let batch = vec![buried.clone(), given_up.clone(), wish(&[(product, 5)]), buried.clone()];
     let answers = ledger.create_orders(batch).await;
@@ -639,7 +646,7 @@ async fn under_a_tombstone_no_order_comes(books: impl Books) {
 }
 
 async fn an_order_is_not_buried(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, order) = created(ledger, &[(product, 1)]).await;
     let before = snapshot(ledger).await;
@@ -649,7 +656,7 @@ async fn an_order_is_not_buried(books: impl Books) {
 }
 
 async fn a_late_create_does_not_outrun_its_burial(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[100]).await[0];
     let mut orders = 0;
     for _ in 0..50 {
@@ -666,14 +673,14 @@ async fn a_late_create_does_not_outrun_its_burial(books: impl Books) {
 // ── cancelling ───────────────────────────────────────────────────────────────────────────────────
 
 async fn a_wish_to_cancel_keeps_a_pending_order_from_being_confirmed(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[5]).await[0];
     let (new, order) = created(&*ledger, &[(product, 2)]).await;
     for _ in 0..2 {
         assert_eq!(word(&cancel(&*ledger, new.id, driver(2)).await), "recorded");
     }
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let refused = confirm(ledger, &new, &order).await;
     assert!(matches!(refused, Err(SagaError::ToBeUndone(Reason::CancelledByCustomer))), "{refused:?}");
     assert_eq!(open(ledger).await[0].driver, new.driver, "its saga stays its driver's");
@@ -687,7 +694,7 @@ async fn a_wish_to_cancel_keeps_a_pending_order_from_being_confirmed(books: impl
 }
 
 async fn a_wish_and_a_confirmation_at_once_have_one_winner(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[100]).await[0];
     for _ in 0..30 {
         let (new, order) = created(&*ledger, &[(product, 1)]).await;
@@ -701,7 +708,7 @@ async fn a_wish_and_a_confirmation_at_once_have_one_winner(books: impl Books) {
 }
 
 async fn only_the_customer_cancels_and_only_what_can_be(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, _) = created(ledger, &[(product, 1)]).await;
     let others = ledger.request_cancel(new.id, UserId(2), driver(1), now()).await.expect("answers");
@@ -714,7 +721,7 @@ async fn only_the_customer_cancels_and_only_what_can_be(books: impl Books) {
 }
 
 async fn a_confirmed_order_is_taken_back_once(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[5]).await[0];
     let (new, order) = created(&*ledger, &[(product, 2)]).await;
     confirm(&*ledger, &new, &order).await.expect("confirmed");
@@ -723,7 +730,7 @@ async fn a_confirmed_order_is_taken_back_once(books: impl Books) {
     assert_eq!(open_saga.progress, Progress::Undoing(Reason::CancelledByCustomer));
     assert_eq!(word(&cancel(&*ledger, new.id, driver(6)).await), "under way");
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     assert_eq!(open_ids(ledger).await, [new.id], "the intent is durable");
     assert_eq!(standing(ledger, product).await, (3, 0), "nothing is in stock before the refund");
 
@@ -759,7 +766,7 @@ async fn a_confirmed_order_is_taken_back_once(books: impl Books) {
 }
 
 async fn a_pending_order_is_not_restocked(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, _) = created(ledger, &[(product, 2)]).await;
     let nothing = wish(&[(product, 1)]);
@@ -773,12 +780,12 @@ async fn a_pending_order_is_not_restocked(books: impl Books) {
 // ── open sagas ───────────────────────────────────────────────────────────────────────────────────
 
 async fn a_stuck_saga_waits_until_it_is_resumed(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let product = stock(&*ledger, &[5]).await[0];
     let (new, order) = created(&*ledger, &[(product, 2)]).await;
     ledger.park_saga(saga(&new), StepName::ConfirmOrder, None).await.expect("parked");
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let stuck = open(ledger).await.remove(0);
     assert_eq!((stuck.stuck, stuck.progress), (Some(StepName::ConfirmOrder), Progress::Forward));
     let claimed =
@@ -800,7 +807,7 @@ async fn a_stuck_saga_waits_until_it_is_resumed(books: impl Books) {
 }
 
 async fn a_saga_stuck_in_its_undo_is_marked_as_undoing(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let (new, order) = created(ledger, &[(product, 2)]).await;
     ledger.park_saga(saga(&new), StepName::CreateOrder, Some(Reason::PaymentDeclined)).await.expect("parked");
@@ -815,7 +822,7 @@ async fn a_saga_stuck_in_its_undo_is_marked_as_undoing(books: impl Books) {
 }
 
 async fn unfinished_sagas_are_taken_over_once(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[9]).await[0];
     let (first, _) = created(ledger, &[(product, 1)]).await;
     let (second, _) = created(ledger, &[(product, 1)]).await;
@@ -839,7 +846,7 @@ async fn unfinished_sagas_are_taken_over_once(books: impl Books) {
 // ── reading orders ───────────────────────────────────────────────────────────────────────────────
 
 async fn orders_are_listed_in_parts(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[99]).await[0];
     let batch: Vec<_> = (0..12).map(|n| new(purchase(n % 2, &n.to_string(), &[(product, 1)]))).collect();
     assert!(ledger.create_orders(batch.clone()).await.iter().all(Result::is_ok));
@@ -871,7 +878,7 @@ async fn orders_are_listed_in_parts(books: impl Books) {
 }
 
 async fn an_order_keeps_what_was_sold(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[9]).await[0];
     let (_, order) = created(ledger, &[(product, 2)]).await;
     let change =
@@ -883,7 +890,7 @@ async fn an_order_keeps_what_was_sold(books: impl Books) {
 }
 
 async fn everything_is_known_after_opening_again(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let products = stock(&*ledger, &[9, 9]).await;
     let lines = [(products[0], 2), (products[1], 1)];
     let (_, _) = created(&*ledger, &lines).await;
@@ -894,7 +901,7 @@ async fn everything_is_known_after_opening_again(books: impl Books) {
     ledger.adjust_stock(adjustment(products[0], 5, "key")).await.expect("adjusted");
     let before = snapshot(&*ledger).await;
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     assert_eq!(snapshot(ledger).await, before);
     ledger.ping().await.expect("it is open");
 }
@@ -902,7 +909,7 @@ async fn everything_is_known_after_opening_again(books: impl Books) {
 // ── products and stock ───────────────────────────────────────────────────────────────────────────
 
 async fn products_are_created_all_or_none(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let batch = vec![new_product("a", 5, PRICE), new_product("b", 0, euro(0))];
     let products = ledger.create_products(batch.clone(), now()).await.expect("created");
     for (product, new) in products.iter().zip(&batch) {
@@ -927,7 +934,7 @@ async fn products_are_created_all_or_none(books: impl Books) {
 }
 
 async fn a_product_is_changed_only_as_it_was_seen(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let id = stock(ledger, &[5]).await[0];
     let seen = ledger.product(id).await.expect("answers").expect("a product");
     let change = |version| ProductChange {
@@ -954,7 +961,7 @@ async fn a_product_is_changed_only_as_it_was_seen(books: impl Books) {
 }
 
 async fn every_change_of_stock_has_a_new_version(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     let version = async || ledger.product(product).await.expect("answers").expect("a product").version;
     let mut versions = vec![version().await];
@@ -977,13 +984,13 @@ fn adjustment(product: ProductId, delta: i64, key: &str) -> Adjustment {
 }
 
 async fn stock_is_adjusted_once_a_key(books: impl Books) {
-    let ledger = books.open();
+    let ledger = books.open().await;
     let products = stock(&*ledger, &[5, 5]).await;
     let (a, b) = (products[0], products[1]);
     let first = ledger.adjust_stock(adjustment(a, 3, "key")).await.expect("adjusted");
     assert_eq!((first.product.stock, first.repeated), (8, false));
     drop(ledger);
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let again = ledger.adjust_stock(adjustment(a, 3, "key")).await.expect("adjusted before");
     assert_eq!((again.product.stock, again.repeated), (8, true));
     for other in [adjustment(a, 4, "key"), adjustment(b, 3, "key")] {
@@ -996,7 +1003,7 @@ async fn stock_is_adjusted_once_a_key(books: impl Books) {
 }
 
 async fn only_available_units_are_taken_away(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = stock(ledger, &[5]).await[0];
     created(ledger, &[(product, 3)]).await;
     let before = snapshot(ledger).await;
@@ -1014,7 +1021,7 @@ async fn only_available_units_are_taken_away(books: impl Books) {
 }
 
 async fn levels_are_those_of_every_product(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let products = stock(ledger, &[5, 0]).await;
     created(ledger, &[(products[0], 3)]).await;
     let level = |product, stock, reserved| StockLevel { product, stock, reserved };
@@ -1023,7 +1030,7 @@ async fn levels_are_those_of_every_product(books: impl Books) {
 }
 
 async fn products_are_found_by_text_and_category(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let product = |sku: &str, name: &str, category: &str| NewProduct {
         name: name.into(),
         category: category.into(),
@@ -1059,7 +1066,7 @@ async fn products_are_found_by_text_and_category(books: impl Books) {
 // ── accounts ─────────────────────────────────────────────────────────────────────────────────────
 
 async fn an_address_has_one_account_in_any_case(books: impl Books) {
-    let ledger = &*books.open();
+    let ledger = &*books.open().await;
     let create = async |email: &str, role| {
         ledger.create_account(email.to_owned(), format!("hash of {email}"), role, now()).await
     };
@@ -1080,6 +1087,56 @@ async fn an_address_has_one_account_in_any_case(books: impl Books) {
 suite!(
     sqlite,
     super::File::fresh(),
+    [
+        an_order_is_created_at_the_prices_of_the_ledger,
+        creating_again_gives_the_same_order_and_reserves_once,
+        an_order_goes_on_with_the_driver_who_created_it,
+        a_batch_is_served_in_order_of_arrival_by_whole_orders,
+        lines_of_one_product_are_summed_first,
+        a_refused_order_leaves_nothing_behind,
+        a_refused_order_spoils_none_of_its_batch,
+        a_crowd_gets_exactly_what_there_is,
+        a_call_that_fails_spoils_none_beside_it,
+        a_key_belongs_to_one_order_of_its_customer,
+        a_purchase_is_found_by_its_key_also_after_opening_again,
+        a_key_is_free_again_after_a_day,
+        a_confirmed_order_has_left_the_stock,
+        an_order_without_a_payment_tells_of_none,
+        confirming_again_changes_nothing,
+        a_driver_that_was_replaced_changes_nothing,
+        one_bad_confirmation_spoils_none_of_its_batch,
+        after_the_mark_nobody_confirms,
+        a_confirmed_order_is_not_undone,
+        a_failed_order_gives_its_reservation_back_once,
+        a_failed_order_tells_of_its_refund,
+        under_a_tombstone_no_order_comes,
+        an_order_is_not_buried,
+        a_late_create_does_not_outrun_its_burial,
+        a_wish_to_cancel_keeps_a_pending_order_from_being_confirmed,
+        a_wish_and_a_confirmation_at_once_have_one_winner,
+        only_the_customer_cancels_and_only_what_can_be,
+        a_confirmed_order_is_taken_back_once,
+        a_pending_order_is_not_restocked,
+        a_stuck_saga_waits_until_it_is_resumed,
+        a_saga_stuck_in_its_undo_is_marked_as_undoing,
+        unfinished_sagas_are_taken_over_once,
+        orders_are_listed_in_parts,
+        an_order_keeps_what_was_sold,
+        everything_is_known_after_opening_again,
+        products_are_created_all_or_none,
+        a_product_is_changed_only_as_it_was_seen,
+        every_change_of_stock_has_a_new_version,
+        stock_is_adjusted_once_a_key,
+        only_available_units_are_taken_away,
+        levels_are_those_of_every_product,
+        products_are_found_by_text_and_category,
+        an_address_has_one_account_in_any_case,
+    ]
+);
+
+suite!(
+    cluster,
+    super::Database::fresh().await,
     [
         an_order_is_created_at_the_prices_of_the_ledger,
         creating_again_gives_the_same_order_and_reserves_once,

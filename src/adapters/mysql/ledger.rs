@@ -1,0 +1,480 @@
+//! [`Ledger`] over MySQL: which member is asked, and what is done when it does not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use mysql_async::Conn;
+use tokio::time::{Instant, timeout};
+
+use crate::domain::{
+    Digest, Driver, Event, InstanceId, NewProduct, Order, OrderId, Product, ProductChange, ProductId, Reason,
+    Shelf, StepName, StockLevel, Timestamp, UserId,
+};
+use crate::ports::Unavailable;
+use crate::ports::ledger::{
+    Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
+    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role,
+    SagaError, SagaRef, StockLogSum, Undoing,
+};
+
+use super::error::{DbError, Remedy, Result};
+use super::members::{Members, OpenError, Settings};
+use super::rows::{SELECT_ORDER, digest, find_order, order_head, order_id, with_lines};
+use super::session::{ask, roll_back};
+use super::sql::Message;
+use super::{
+    accounts, cancel_order, confirm_orders, create_orders, migrations, outbox, products, sagas, shelves,
+    undo_orders,
+};
+
+/// How long a call goes on trying. A database that is restarted, or fails over, is back within this time as a
+/// rule, and no order has to wait for an administrator because of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one try may take: a transaction that takes longer waits for somebody who does not come.
+const TRY_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Pause before another try where nothing has to change for it to work.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a start waits for a database that can be written.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The ledger of the cluster profile.
+#[derive(Clone)]
+pub struct MysqlLedger {
+    members: Arc<Members>,
+}
+
+/// Something to do on a connection, again if need be.
+pub(super) trait Work<T>: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + Sync {}
+
+impl<T, F> Work<T> for F where F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + Sync {}
+
+impl MysqlLedger {
+    /// Finds the writable member and brings its tables to this version.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(settings: &Settings) -> std::result::Result<Self, OpenError> {
+        let members = Arc::new(Members::new(settings));
+        let unreachable = |reason| OpenError::Unreachable { addresses: settings.shown(), reason };
+        members.wait_for_writer(START_PATIENCE).await.map_err(unreachable)?;
+        let writer = members.writer(Instant::now() + START_PATIENCE).await;
+        let mut writer = writer.map_err(|error| unreachable(error.to_string()))?;
+        migrations::migrate(&mut writer).await?;
+        Ok(Self { members })
+    }
+
+    /// Asks a member that may be seconds behind.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl Work<T> + 'static,
+    ) -> std::result::Result<T, Unavailable> {
+        Ok(carry_out(Arc::clone(&self.members), Side::Any, work).await?)
+    }
+
+    /// Does something on the writable member. Once begun it is carried through, also when whoever asked for it
+    /// goes away: a transaction that is let go of half-way would keep its locks.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl Work<T> + 'static,
+    ) -> std::result::Result<T, Unavailable> {
+        let members = Arc::clone(&self.members);
+        match tokio::spawn(carry_out(members, Side::Writer, work)).await {
+            Ok(done) => Ok(done?),
+            Err(error) => Err(Unavailable(format!("the ledger: {error}"))),
+        }
+    }
+
+    /// Runs `work` on a batch and answers each of its items; a failure answers all of them.
+    async fn write_batch<B, T, E>(
+        &self,
+        batch: Vec<B>,
+        work: impl for<'c> Fn(&'c mut Conn, Arc<[B]>) -> BoxFuture<'c, Result<Vec<std::result::Result<T, E>>>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Vec<std::result::Result<T, E>>
+    where
+        B: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let batch: Arc<[B]> = batch.into();
+        let shared = Arc::clone(&batch);
+        match self.write(move |connection| work(connection, Arc::clone(&shared))).await {
+            Ok(answers) => answers,
+            Err(why) => batch.iter().map(|_| Err(E::from(why.clone()))).collect(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Writer,
+    Any,
+}
+
+/// Tries until it is done, there is no use in trying, or the patience is at its end.
+async fn carry_out<T>(members: Arc<Members>, side: Side, work: impl Work<T>) -> Result<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let error = match attempt(&members, side, &work, until).await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let remedy = error.remedy();
+        if remedy == Remedy::None || Instant::now() >= until {
+            return Err(error);
+        }
+        match remedy {
+            Remedy::Again => tokio::time::sleep(PAUSE).await,
+            _ => {
+                tracing::debug!(%error, "the database is looked for");
+                members.look_again(until).await;
+            }
+        }
+    }
+}
+
+async fn attempt<T>(members: &Members, side: Side, work: &impl Work<T>, until: Instant) -> Result<T> {
+    let until = until.min(Instant::now() + TRY_PATIENCE);
+    let mut connection = match side {
+        Side::Writer => members.writer(until).await?,
+        Side::Any => members.reader(until).await?,
+    };
+    let done = match timeout(TRY_PATIENCE, work(&mut connection)).await {
+        Ok(done) => done,
+        Err(_) => Err(DbError::TimedOut),
+    };
+    if let Err(error) = &done {
+        // A connection in the middle of something must not go back to the others.
+        let spared = error.spares_connection() && roll_back(&mut connection).await.is_ok();
+        if !spared {
+            tokio::spawn(connection.disconnect());
+        }
+    }
+    done
+}
+
+/// The purchase of a customer's key.
+async fn find_purchase(
+    connection: &mut Conn,
+    user: UserId,
+    key: Digest,
+    since: Timestamp,
+) -> Result<Option<KnownPurchase>> {
+    let message = Message::default()
+        .words("SELECT k.order_id, o.body_digest FROM purchase_keys k JOIN orders o ON o.id = k.order_id WHERE k.user_id = ")
+        .value(user.0)
+        .words(" AND k.key_digest = ")
+        .value(&key)
+        .words(" AND k.created_at >= ")
+        .value(since.0);
+    let Some(mut row) = ask(connection, message).await?.into_iter().next() else { return Ok(None) };
+    let (id, body) = (order_id(&mut row, 0)?, digest(&mut row, 1)?);
+    // The saga first: one that has ended by then is seen in the order.
+    let stuck = sagas::find(connection, id).await?.is_some_and(|saga| saga.stuck);
+    Ok(find_order(connection, id).await?.map(|order| KnownPurchase { order, body, stuck }))
+}
+
+async fn orders(connection: &mut Conn, which: Message) -> Result<Vec<Arc<Order>>> {
+    let heads = ask(connection, which).await?.iter_mut().map(order_head).collect::<Result<_>>()?;
+    with_lines(connection, heads).await
+}
+
+fn limited(message: Message, limit: usize) -> Message {
+    message.words(" LIMIT ").value(i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+#[async_trait]
+impl Ledger for MysqlLedger {
+    async fn find_purchase(
+        &self,
+        user: UserId,
+        key: Digest,
+        since: Timestamp,
+    ) -> std::result::Result<Option<KnownPurchase>, Unavailable> {
+        self.write(move |connection| Box::pin(find_purchase(connection, user, key, since))).await
+    }
+
+    async fn create_orders(
+        &self,
+        batch: Vec<NewOrder>,
+    ) -> Vec<std::result::Result<Arc<Order>, CreateOrderError>> {
+        self.write_batch(batch, |connection, batch| {
+            Box::pin(async move {
+                match create_orders::create_orders(connection, &batch, false).await {
+                    Err(error) if error.is_check() => {
+                        roll_back(connection).await?;
+                        create_orders::create_orders(connection, &batch, true).await
+                    }
+                    done => done,
+                }
+            })
+        })
+        .await
+    }
+
+    async fn confirm_orders(
+        &self,
+        batch: Vec<Confirmation>,
+    ) -> Vec<std::result::Result<Arc<Order>, SagaError>> {
+        self.write_batch(batch, |connection, batch| {
+            Box::pin(async move { confirm_orders::confirm_orders(connection, &batch).await })
+        })
+        .await
+    }
+
+    async fn mark_undoing(&self, batch: Vec<(SagaRef, Reason)>) -> Vec<std::result::Result<(), SagaError>> {
+        self.write_batch(batch, |connection, batch| {
+            Box::pin(async move { undo_orders::mark_undoing(connection, &batch).await })
+        })
+        .await
+    }
+
+    async fn fail_orders(
+        &self,
+        batch: Vec<Undoing>,
+    ) -> Vec<std::result::Result<Option<Arc<Order>>, SagaError>> {
+        self.write_batch(batch, |connection, batch| {
+            Box::pin(async move { undo_orders::fail_orders(connection, &batch).await })
+        })
+        .await
+    }
+
+    async fn restock_orders(&self, batch: Vec<Undoing>) -> Vec<std::result::Result<Restocked, SagaError>> {
+        self.write_batch(batch, |connection, batch| {
+            Box::pin(async move { undo_orders::restock_orders(connection, &batch).await })
+        })
+        .await
+    }
+
+    async fn bury_saga(&self, saga: SagaRef, reason: Reason) -> std::result::Result<bool, Unavailable> {
+        self.write(move |connection| {
+            Box::pin(async move { undo_orders::bury(connection, &saga, reason).await })
+        })
+        .await
+    }
+
+    async fn request_cancel(
+        &self,
+        order: OrderId,
+        user: UserId,
+        driver: Driver,
+        at: Timestamp,
+    ) -> std::result::Result<CancelRequest, Unavailable> {
+        self.write(move |connection| {
+            Box::pin(cancel_order::request_cancel(connection, order, user, driver, at))
+        })
+        .await
+    }
+
+    async fn park_saga(
+        &self,
+        saga: SagaRef,
+        step: StepName,
+        undoing: Option<Reason>,
+    ) -> std::result::Result<(), SagaError> {
+        self.write(move |connection| {
+            Box::pin(async move { sagas::park(connection, &saga, step, undoing).await })
+        })
+        .await?
+    }
+
+    async fn heartbeat(&self, instance: InstanceId) -> std::result::Result<(), Unavailable> {
+        self.write(move |connection| Box::pin(sagas::heartbeat(connection, instance))).await
+    }
+
+    async fn retire(&self, instance: InstanceId) -> std::result::Result<(), Unavailable> {
+        self.write(move |connection| Box::pin(sagas::retire(connection, instance))).await
+    }
+
+    async fn claim_sagas(
+        &self,
+        instance: InstanceId,
+        silent: Duration,
+        at: Timestamp,
+    ) -> std::result::Result<Vec<OpenSaga>, Unavailable> {
+        self.write(move |connection| Box::pin(sagas::claim(connection, instance, silent, at))).await
+    }
+
+    async fn idle_sagas(
+        &self,
+        instance: InstanceId,
+        before: Timestamp,
+        limit: usize,
+    ) -> std::result::Result<Vec<OpenSaga>, Unavailable> {
+        self.write(move |connection| Box::pin(sagas::idle(connection, instance, before, limit))).await
+    }
+
+    async fn open_sagas(&self, limit: usize) -> std::result::Result<Vec<OpenSaga>, Unavailable> {
+        self.write(move |connection| Box::pin(sagas::open(connection, limit))).await
+    }
+
+    async fn resume_saga(
+        &self,
+        saga: OrderId,
+        instance: InstanceId,
+        at: Timestamp,
+    ) -> std::result::Result<Option<OpenSaga>, Unavailable> {
+        self.write(move |connection| Box::pin(sagas::resume(connection, saga, instance, at))).await
+    }
+
+    async fn order(&self, id: OrderId) -> std::result::Result<Option<Arc<Order>>, Unavailable> {
+        self.write(move |connection| Box::pin(find_order(connection, id))).await
+    }
+
+    async fn orders_of(
+        &self,
+        user: UserId,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> std::result::Result<Vec<Arc<Order>>, Unavailable> {
+        self.write(move |connection| {
+            let mut which = Message::default().words(SELECT_ORDER).words("WHERE user_id = ").value(user.0);
+            if let Some(before) = &before {
+                which = which.words(" AND id < ").value(before);
+            }
+            Box::pin(orders(connection, limited(which.words(" ORDER BY id DESC"), limit)))
+        })
+        .await
+    }
+
+    async fn orders_after(
+        &self,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> std::result::Result<Vec<Arc<Order>>, Unavailable> {
+        self.write(move |connection| {
+            let mut which = Message::default().words(SELECT_ORDER);
+            if let Some(after) = &after {
+                which = which.words("WHERE id > ").value(after);
+            }
+            Box::pin(orders(connection, limited(which.words(" ORDER BY id"), limit)))
+        })
+        .await
+    }
+
+    async fn events_of(&self, id: OrderId) -> std::result::Result<Vec<Event>, Unavailable> {
+        self.write(move |connection| Box::pin(outbox::of_saga(connection, id))).await
+    }
+
+    async fn product(&self, id: ProductId) -> std::result::Result<Option<Product>, Unavailable> {
+        self.read(move |connection| Box::pin(products::find(connection, id))).await
+    }
+
+    async fn products(&self, query: &ProductQuery) -> std::result::Result<Vec<Product>, Unavailable> {
+        let query = query.clone();
+        self.read(move |connection| {
+            let query = query.clone();
+            Box::pin(async move { products::list(connection, &query).await })
+        })
+        .await
+    }
+
+    async fn stock_levels(&self) -> std::result::Result<Vec<StockLevel>, Unavailable> {
+        self.write(|connection| Box::pin(products::stock_levels(connection))).await
+    }
+
+    async fn shelves(
+        &self,
+        after: Option<ProductId>,
+        limit: usize,
+    ) -> std::result::Result<Vec<Shelf>, Unavailable> {
+        self.write(move |connection| Box::pin(shelves::list(connection, after, limit))).await
+    }
+
+    async fn compare(
+        &self,
+        product: ProductId,
+        orders: &[OrderId],
+    ) -> std::result::Result<Option<Comparison>, Unavailable> {
+        let orders: Arc<[OrderId]> = orders.into();
+        self.write(move |connection| {
+            let orders = Arc::clone(&orders);
+            Box::pin(async move { shelves::compare(connection, product, &orders).await })
+        })
+        .await
+    }
+
+    async fn stock_log_sums(&self) -> std::result::Result<Vec<(ProductId, StockLogSum)>, Unavailable> {
+        self.write(|connection| Box::pin(products::stock_log_sums(connection))).await
+    }
+
+    async fn create_products(
+        &self,
+        batch: Vec<NewProduct>,
+        at: Timestamp,
+    ) -> std::result::Result<Vec<Product>, ProductError> {
+        let batch: Arc<[NewProduct]> = batch.into();
+        self.write(move |connection| {
+            let batch = Arc::clone(&batch);
+            Box::pin(async move { products::create(connection, &batch, at).await })
+        })
+        .await?
+    }
+
+    async fn change_product(
+        &self,
+        id: ProductId,
+        change: ProductChange,
+        at: Timestamp,
+    ) -> std::result::Result<Product, ProductError> {
+        self.write(move |connection| {
+            let change = change.clone();
+            Box::pin(async move { products::change(connection, id, &change, at).await })
+        })
+        .await?
+    }
+
+    async fn adjust_stock(&self, adjustment: Adjustment) -> std::result::Result<Adjusted, AdjustError> {
+        self.write(move |connection| {
+            let adjustment = adjustment.clone();
+            Box::pin(async move { products::adjust(connection, &adjustment).await })
+        })
+        .await?
+    }
+
+    async fn create_account(
+        &self,
+        email: String,
+        password_hash: String,
+        role: Role,
+        at: Timestamp,
+    ) -> std::result::Result<UserId, AccountError> {
+        self.write(move |connection| {
+            let (email, password_hash) = (email.clone(), password_hash.clone());
+            Box::pin(async move { accounts::create(connection, &email, &password_hash, role, at).await })
+        })
+        .await?
+    }
+
+    async fn account_by_email(&self, email: &str) -> std::result::Result<Option<Account>, Unavailable> {
+        let email = email.to_owned();
+        self.write(move |connection| {
+            let email = email.clone();
+            Box::pin(async move { accounts::by_email(connection, &email).await })
+        })
+        .await
+    }
+
+    async fn has_account_with(&self, role: Role) -> std::result::Result<bool, Unavailable> {
+        self.write(move |connection| Box::pin(accounts::any_with(connection, role))).await
+    }
+
+    async fn forget(&self, before: Timestamp) -> std::result::Result<(), Unavailable> {
+        while self.write(move |connection| Box::pin(sagas::forget(connection, before))).await? {}
+        Ok(())
+    }
+
+    async fn ping(&self) -> std::result::Result<(), Unavailable> {
+        self.write(|connection| {
+            Box::pin(async move { ask(connection, Message::default().words("SELECT 1")).await.map(drop) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,261 @@
+//! Rows of sagas that are not finished: reading, parking, claiming and resuming them; and the heartbeats
+//! of the servers that own them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::{Conn, Row};
+
+use crate::domain::{
+    Basket, Driver, InstanceId, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
+};
+use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
+
+use super::error::Result;
+use super::rows::{digest, driver, find_orders, flag, optional_word, order_id, word};
+use super::session::{ask, roll_back, send, take};
+use super::sql::Message;
+
+/// The clock of the database, in milliseconds.
+const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
+
+/// A row of `saga_states`.
+pub struct SagaRow {
+    pub id: OrderId,
+    pub step: StepName,
+    pub undoing: Option<Reason>,
+    pub cancel_wanted: bool,
+    pub stuck: bool,
+    pub tombstone: bool,
+    pub payment_token: Option<PaymentToken>,
+    pub driver: Driver,
+    pub updated_at: Timestamp,
+}
+
+/// `SELECT` of the columns that [`saga_row`] reads.
+pub const SELECT_SAGA: &str = "SELECT saga_id, current_step, undoing, cancel_wanted, stuck, tombstone, state_data, \
+     owner, epoch, updated_at FROM saga_states ";
+
+fn saga_row(row: &mut Row) -> Result<SagaRow> {
+    Ok(SagaRow {
+        id: order_id(row, 0)?,
+        step: word(row, 1)?,
+        undoing: optional_word(row, 2)?,
+        cancel_wanted: flag(row, 3)?,
+        stuck: flag(row, 4)?,
+        tombstone: flag(row, 5)?,
+        payment_token: take::<Option<String>>(row, 6)?.map(|token| PaymentToken(token.into())),
+        driver: driver(row, 7)?,
+        updated_at: Timestamp(take(row, 9)?),
+    })
+}
+
+/// Rows by id.
+pub fn by_id(mut rows: Vec<Row>) -> Result<HashMap<OrderId, SagaRow>> {
+    rows.iter_mut().map(|row| saga_row(row).map(|saga| (saga.id, saga))).collect()
+}
+
+/// The row of a saga, unless it is finished.
+pub async fn find(connection: &mut Conn, id: OrderId) -> Result<Option<SagaRow>> {
+    let message = Message::default().words(SELECT_SAGA).words("WHERE saga_id = ").value(&id);
+    Ok(by_id(ask(connection, message).await?)?.remove(&id))
+}
+
+/// Adds the clause that reads sagas so that they stay as they are until the end of the transaction.
+pub fn locking(message: Message, ids: &[OrderId]) -> Message {
+    message.words(SELECT_SAGA).words("WHERE saga_id IN ").list(ids).words(" ORDER BY saga_id FOR UPDATE;")
+}
+
+/// Marks a saga as stuck.
+pub async fn park(
+    connection: &mut Conn,
+    saga: &SagaRef,
+    step: StepName,
+    undoing: Option<Reason>,
+) -> Result<std::result::Result<(), SagaError>> {
+    let message = Message::default()
+        .words("UPDATE saga_states SET stuck = 1, current_step = ")
+        .value(step.as_str())
+        .words(", undoing = COALESCE(undoing, ")
+        .value(undoing.map(Reason::as_str))
+        .words("), updated_at = ")
+        .value(saga.at.0)
+        .words(" WHERE saga_id = ")
+        .value(&saga.id)
+        .words(" AND tombstone = 0 AND ")
+        .owned_by(&saga.driver);
+    send(connection, message).await?;
+    Ok(match find(connection, saga.id).await? {
+        // Parked again by the same driver, nothing changes.
+        Some(row) if !row.tombstone && row.driver == saga.driver => Ok(()),
+        Some(row) if !row.tombstone => Err(SagaError::Superseded),
+        _ => Err(SagaError::WrongState),
+    })
+}
+
+/// Says that an instance lives.
+pub async fn heartbeat(connection: &mut Conn, instance: InstanceId) -> Result<()> {
+    let message = Message::default()
+        .words("INSERT INTO instances (instance_id, heartbeat_at) VALUES (")
+        .value(&instance)
+        .words(", ")
+        .words(NOW)
+        .words(") ON DUPLICATE KEY UPDATE heartbeat_at = ")
+        .words(NOW);
+    send(connection, message).await.map(drop)
+}
+
+/// An instance ends.
+pub async fn retire(connection: &mut Conn, instance: InstanceId) -> Result<()> {
+    let message = Message::default().words("DELETE FROM instances WHERE instance_id = ").value(&instance);
+    send(connection, message).await.map(drop)
+}
+
+/// Makes `instance` the owner of the unfinished sagas of instances that are silent, and lists them. Rows
+/// that a transaction is at work on are left to the next time: their owner may be slow and not gone.
+pub async fn claim(
+    connection: &mut Conn,
+    instance: InstanceId,
+    silent: Duration,
+    at: Timestamp,
+) -> Result<Vec<OpenSaga>> {
+    let silent = i64::try_from(silent.as_millis()).unwrap_or(i64::MAX);
+    let message = Message::begin()
+        .words(
+            "SELECT s.saga_id FROM saga_states s LEFT JOIN instances i ON i.instance_id = s.owner \
+             WHERE s.tombstone = 0 AND s.owner <> ",
+        )
+        .value(&instance)
+        .words(" AND (i.heartbeat_at IS NULL OR i.heartbeat_at < ")
+        .words(NOW)
+        .words(" - ")
+        .value(silent)
+        .words(") FOR UPDATE OF s SKIP LOCKED");
+    let mut rows = send(connection, message).await?.pop().map(|answer| answer.rows).unwrap_or_default();
+    let ids = rows.iter_mut().map(|row| order_id(row, 0)).collect::<Result<Vec<_>>>()?;
+    if ids.is_empty() {
+        roll_back(connection).await?;
+        return Ok(Vec::new());
+    }
+    let message = Message::default()
+        .words("UPDATE saga_states SET owner = ")
+        .value(&instance)
+        .words(", epoch = epoch + 1, updated_at = ")
+        .value(at.0)
+        .words(" WHERE saga_id IN ")
+        .list(&ids)
+        .words("; COMMIT");
+    send(connection, message).await?;
+    let which = Message::default().words(SELECT_SAGA).words("WHERE saga_id IN ").list(&ids);
+    read_open(connection, which.words(" ORDER BY saga_id")).await
+}
+
+/// Keys forgotten in one go.
+const KEYS_PER_GO: i64 = 10_000;
+
+/// Forgets what is too old to matter: tombstones and keys from before `before`, and servers that ended long
+/// ago. Whether there is more.
+pub async fn forget(connection: &mut Conn, before: Timestamp) -> Result<bool> {
+    let message = Message::default()
+        .words("DELETE FROM saga_states WHERE tombstone = 1 AND saga_id < ")
+        .value(&OrderId::earliest_at(before))
+        .words("; DELETE FROM purchase_keys WHERE created_at < ")
+        .value(before.0)
+        .words(" LIMIT ")
+        .value(KEYS_PER_GO)
+        .words("; DELETE FROM instances WHERE heartbeat_at < ")
+        .words(NOW)
+        .words(" - 86400000");
+    let answers = send(connection, message).await?;
+    Ok(answers.get(1).is_some_and(|keys| i64::try_from(keys.affected) == Ok(KEYS_PER_GO)))
+}
+
+/// Unfinished sagas, stuck ones last, oldest first.
+pub async fn open(connection: &mut Conn, limit: usize) -> Result<Vec<OpenSaga>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let which =
+        Message::default().words(SELECT_SAGA).words("WHERE tombstone = 0 ORDER BY stuck, saga_id LIMIT ");
+    read_open(connection, which.value(limit)).await
+}
+
+/// Unfinished sagas of an instance that are not stuck and have not moved since `before`.
+pub async fn idle(
+    connection: &mut Conn,
+    instance: InstanceId,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<OpenSaga>> {
+    let which = Message::default()
+        .words(SELECT_SAGA)
+        .words("WHERE tombstone = 0 AND stuck = 0 AND owner = ")
+        .value(&instance)
+        .words(" AND updated_at < ")
+        .value(before.0)
+        .words(" ORDER BY saga_id LIMIT ")
+        .value(i64::try_from(limit).unwrap_or(i64::MAX));
+    read_open(connection, which).await
+}
+
+/// Takes a stuck saga up again.
+pub async fn resume(
+    connection: &mut Conn,
+    id: OrderId,
+    instance: InstanceId,
+    at: Timestamp,
+) -> Result<Option<OpenSaga>> {
+    let message = Message::default()
+        .words("UPDATE saga_states SET stuck = 0, owner = ")
+        .value(&instance)
+        .words(", epoch = epoch + 1, updated_at = ")
+        .value(at.0)
+        .words(" WHERE stuck = 1 AND saga_id = ")
+        .value(&id);
+    let resumed = send(connection, message).await?.pop().map_or(0, |answer| answer.affected);
+    if resumed == 1 { open_saga(connection, id).await } else { Ok(None) }
+}
+
+/// An unfinished saga with its order and the purchase it came from.
+pub async fn open_saga(connection: &mut Conn, id: OrderId) -> Result<Option<OpenSaga>> {
+    let which = Message::default().words(SELECT_SAGA).words("WHERE tombstone = 0 AND saga_id = ").value(&id);
+    Ok(read_open(connection, which).await?.pop())
+}
+
+/// The sagas that a `SELECT` names, with all that is needed to go on. One that ends meanwhile is left out.
+async fn read_open(connection: &mut Conn, which: Message) -> Result<Vec<OpenSaga>> {
+    let mut rows = ask(connection, which).await?;
+    let sagas = rows.iter_mut().map(saga_row).collect::<Result<Vec<_>>>()?;
+    if sagas.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = sagas.iter().map(|saga| saga.id).collect();
+    let mut orders = find_orders(connection, &ids).await?;
+    let message =
+        Message::default().words("SELECT id, key_digest, body_digest FROM orders WHERE id IN ").list(&ids);
+    let mut digests = HashMap::with_capacity(ids.len());
+    for mut row in ask(connection, message).await? {
+        digests.insert(order_id(&mut row, 0)?, (digest(&mut row, 1)?, digest(&mut row, 2)?));
+    }
+    let open = |saga: SagaRow| {
+        let (order, (key, body)) = (orders.remove(&saga.id)?, *digests.get(&saga.id)?);
+        let purchase = Purchase {
+            user_id: order.user_id,
+            key,
+            body,
+            basket: Basket::from_order(&order),
+            expected_total: None,
+            payment_token: saga.payment_token,
+            at: order.created_at,
+            deadline: order.created_at,
+        };
+        Some(OpenSaga {
+            order,
+            purchase: Arc::new(purchase),
+            driver: saga.driver,
+            progress: saga.undoing.map_or(Progress::Forward, Progress::Undoing),
+            stuck: saga.stuck.then_some(saga.step),
+            updated_at: saga.updated_at,
+        })
+    };
+    Ok(sagas.into_iter().filter_map(open).collect())
+}

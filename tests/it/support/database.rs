@@ -1,0 +1,95 @@
+//! A database of a test's own on the real MySQL, dropped with it.
+
+use holdfast::adapters::mysql::{MysqlLedger, Settings};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder, SslOpts};
+use secrecy::ExposeSecret as _;
+use uuid::Uuid;
+
+/// Where `cargo xtask services` starts it; the first is the primary.
+const URL: &str = "mysql://holdfast@127.0.0.1:13306,127.0.0.1:13307";
+const PASSWORD: &str = "holdfast-dev";
+
+/// Connections that one shop of a test may open.
+const CONNECTIONS_MAX: usize = 24;
+
+/// A database that nobody else uses.
+pub struct Database {
+    name: String,
+}
+
+fn variable(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+impl Database {
+    /// Creates it.
+    pub async fn fresh() -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        administer(&format!("CREATE DATABASE {name}")).await;
+        Self { name }
+    }
+
+    /// Its URL on the primary alone: a replica may be some milliseconds behind.
+    pub fn url(&self) -> String {
+        let all = self.url_of_all();
+        let (first, rest) = all.split_once(',').unwrap_or((&all, ""));
+        if rest.is_empty() { all.clone() } else { format!("{first}/{}", self.name) }
+    }
+
+    /// Its URL with every member.
+    pub fn url_of_all(&self) -> String {
+        format!("{}/{}", variable("HOLDFAST_TEST_MYSQL", URL), self.name)
+    }
+
+    pub fn password() -> String {
+        variable("HOLDFAST_TEST_MYSQL_PASSWORD", PASSWORD)
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings::parse(&self.url(), Self::password().into(), CONNECTIONS_MAX).expect("a URL of the tests")
+    }
+
+    /// Opens the ledger in it.
+    pub async fn ledger(&self) -> MysqlLedger {
+        MysqlLedger::open(&self.settings()).await.expect("the ledger opens")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop_it = format!("DROP DATABASE IF EXISTS {}", self.name);
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(administer(&drop_it));
+        });
+        if dropping.join().is_err() && !std::thread::panicking() {
+            panic!("the database of a test could not be dropped");
+        }
+    }
+}
+
+/// Does something on the primary.
+async fn administer(statement: &str) {
+    let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
+    let settings =
+        Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL");
+    let (host, port) = settings.addresses[0].clone();
+    let ssl =
+        SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
+    let options = OptsBuilder::default()
+        .ip_or_hostname(&host)
+        .tcp_port(port)
+        .user(Some(&settings.user))
+        .pass(Some(settings.password.expose_secret()))
+        .prefer_socket(false)
+        .ssl_opts(Some(ssl));
+    let mut connection = Conn::new(options).await.unwrap_or_else(|error| {
+        panic!(
+            "MySQL does not answer at {host}:{port} ({error}): start it with `cargo xtask services up`, or name yours \
+             in HOLDFAST_TEST_MYSQL and HOLDFAST_TEST_MYSQL_PASSWORD"
+        )
+    });
+    connection.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    connection.disconnect().await.expect("it says goodbye");
+}
