@@ -2,4 +2,5 @@
 
 pub mod gateway;
 pub mod memory;
+pub mod redis;
 pub mod sqlite;
