@@ -1,7 +1,9 @@
-//! Redis Cluster: the stock gate of several servers.
+//! Redis Cluster: the stock gate and the lock of several servers.
 
 mod connection;
+mod lock;
 mod stock_gate;
 
 pub use connection::{AddressError, RedisCluster};
+pub use lock::RedisLock;
 pub use stock_gate::RedisStockGate;
