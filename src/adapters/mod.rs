@@ -3,4 +3,5 @@
 pub mod gateway;
 pub mod memory;
 pub mod mysql;
+pub mod redis;
 pub mod sqlite;

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod lock;
 pub mod payments;
 pub mod stock_gate;
+pub mod view_cache;
 
 /// The other side did not answer, or not in a way that says what happened: the effect may or may
 /// not be there. It is settled by asking again with the same ids.

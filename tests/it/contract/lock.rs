@@ -4,70 +4,121 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::adapters::memory::MemoryLock;
+use holdfast::adapters::redis::RedisLock;
+use holdfast::ports::clock::SystemClock;
 use holdfast::ports::lock::{Lock, LockToken};
+
+use crate::support::redis_cluster::{cluster, fresh_prefix};
 
 use super::suite;
 
-const TTL: Duration = Duration::from_secs(10);
-
-async fn acquire(lock: &dyn Lock, name: &str) -> Option<LockToken> {
-    lock.try_acquire(name, TTL).await.expect("the lock answers")
+/// A lock and the time it lives in.
+struct Tested {
+    lock: Arc<dyn Lock>,
+    ttl: Duration,
+    /// The part of `ttl` after which a lock is surely still held, on a machine that is busy, too.
+    within: Duration,
+    pass: fn(Duration) -> futures_util::future::BoxFuture<'static, ()>,
 }
 
-async fn release(lock: &dyn Lock, name: &str, token: LockToken) -> bool {
-    lock.release(name, token).await.expect("the lock answers")
-}
-
-async fn renew(lock: &dyn Lock, name: &str, token: LockToken) -> bool {
-    lock.renew(name, token, TTL).await.expect("the lock answers")
-}
-
-async fn one_at_a_time_holds_it(lock: Arc<dyn Lock>) {
-    let token = acquire(&*lock, "a").await.expect("it is free");
-    assert_eq!(acquire(&*lock, "a").await, None);
-    assert!(acquire(&*lock, "b").await.is_some(), "another name is another lock");
-    assert!(release(&*lock, "a", token).await);
-    assert!(acquire(&*lock, "a").await.is_some_and(|next| next != token), "each holding has its token");
-}
-
-async fn only_the_token_gives_it_back(lock: Arc<dyn Lock>) {
-    let other = acquire(&*lock, "b").await.expect("it is free");
-    let token = acquire(&*lock, "a").await.expect("it is free");
-    assert!(!release(&*lock, "a", other).await);
-    assert!(!renew(&*lock, "a", other).await);
-    assert!(!release(&*lock, "nothing", token).await);
-    assert_eq!(acquire(&*lock, "a").await, None, "it is still held");
-    assert!(release(&*lock, "a", token).await);
-    assert!(!release(&*lock, "a", token).await, "it was given back before");
-}
-
-async fn it_ends_by_itself(lock: Arc<dyn Lock>) {
-    let token = acquire(&*lock, "a").await.expect("it is free");
-    tokio::time::advance(TTL - Duration::from_millis(1)).await;
-    assert_eq!(acquire(&*lock, "a").await, None);
-    tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(!renew(&*lock, "a", token).await, "too late");
-    let next = acquire(&*lock, "a").await.expect("it has ended");
-    assert!(!release(&*lock, "a", token).await, "the next one holds it");
-    assert!(!renew(&*lock, "a", token).await);
-    assert!(release(&*lock, "a", next).await);
-}
-
-async fn renewed_it_lasts_from_then_on(lock: Arc<dyn Lock>) {
-    let token = acquire(&*lock, "a").await.expect("it is free");
-    for _ in 0..5 {
-        tokio::time::advance(TTL - Duration::from_millis(1)).await;
-        assert!(renew(&*lock, "a", token).await);
+impl Tested {
+    async fn acquire(&self, name: &str) -> Option<LockToken> {
+        self.lock.try_acquire(name, self.ttl).await.expect("the lock answers")
     }
-    tokio::time::advance(TTL - Duration::from_millis(1)).await;
-    assert_eq!(acquire(&*lock, "a").await, None);
-    tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(acquire(&*lock, "a").await.is_some());
+
+    async fn release(&self, name: &str, token: LockToken) -> bool {
+        self.lock.release(name, token).await.expect("the lock answers")
+    }
+
+    async fn renew(&self, name: &str, token: LockToken) -> bool {
+        self.lock.renew(name, token, self.ttl).await.expect("the lock answers")
+    }
+
+    /// Lets so much time pass that a lock is still held.
+    async fn nearly_end(&self) {
+        (self.pass)(self.within).await;
+    }
+
+    /// Lets the rest of its time pass.
+    async fn end(&self) {
+        (self.pass)(self.ttl - self.within).await;
+    }
 }
 
-suite!(
-    memory,
-    paused,
-    std::sync::Arc::new(super::MemoryLock::default()),
-    [one_at_a_time_holds_it, only_the_token_gives_it_back, it_ends_by_itself, renewed_it_lasts_from_then_on]
-);
+async fn one_at_a_time_holds_it(lock: Tested) {
+    let token = lock.acquire("a").await.expect("it is free");
+    assert_eq!(lock.acquire("a").await, None);
+    assert!(lock.acquire("b").await.is_some(), "another name is another lock");
+    assert!(lock.release("a", token).await);
+    assert!(lock.acquire("a").await.is_some_and(|next| next != token), "each holding has its token");
+}
+
+async fn only_the_token_gives_it_back(lock: Tested) {
+    let other = lock.acquire("b").await.expect("it is free");
+    let token = lock.acquire("a").await.expect("it is free");
+    assert!(!lock.release("a", other).await);
+    assert!(!lock.renew("a", other).await);
+    assert!(!lock.release("nothing", token).await);
+    assert_eq!(lock.acquire("a").await, None, "it is still held");
+    assert!(lock.release("a", token).await);
+    assert!(!lock.release("a", token).await, "it was given back before");
+}
+
+async fn it_ends_by_itself(lock: Tested) {
+    let token = lock.acquire("a").await.expect("it is free");
+    lock.nearly_end().await;
+    assert_eq!(lock.acquire("a").await, None);
+    lock.end().await;
+    assert!(!lock.renew("a", token).await, "too late");
+    let next = lock.acquire("a").await.expect("it has ended");
+    assert!(!lock.release("a", token).await, "the next one holds it");
+    assert!(!lock.renew("a", token).await);
+    assert!(lock.release("a", next).await);
+}
+
+async fn renewed_it_lasts_from_then_on(lock: Tested) {
+    let token = lock.acquire("a").await.expect("it is free");
+    for _ in 0..5 {
+        lock.nearly_end().await;
+        assert!(lock.renew("a", token).await);
+    }
+    lock.nearly_end().await;
+    assert_eq!(lock.acquire("a").await, None);
+    lock.end().await;
+    assert!(lock.acquire("a").await.is_some());
+}
+
+fn in_memory() -> Tested {
+    let ttl = Duration::from_secs(10);
+    Tested {
+        lock: Arc::new(MemoryLock::default()),
+        ttl,
+        within: ttl - Duration::from_millis(1),
+        pass: |time| Box::pin(tokio::time::advance(time)),
+    }
+}
+
+async fn over_redis() -> Tested {
+    let ttl = Duration::from_secs(1);
+    Tested {
+        lock: Arc::new(RedisLock::new(cluster().await, Arc::new(SystemClock), &fresh_prefix())),
+        ttl,
+        within: ttl / 2,
+        // Redis counts whole milliseconds by its own clock.
+        pass: |time| Box::pin(tokio::time::sleep(time + Duration::from_millis(5))),
+    }
+}
+
+macro_rules! behaviours {
+    ($($adapter:tt)+) => {
+        suite!($($adapter)+, [
+            one_at_a_time_holds_it,
+            only_the_token_gives_it_back,
+            it_ends_by_itself,
+            renewed_it_lasts_from_then_on,
+        ]);
+    };
+}
+
+behaviours!(memory, paused, super::in_memory());
+behaviours!(cluster, super::over_redis().await);

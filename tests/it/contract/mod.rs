@@ -7,6 +7,7 @@ mod lock;
 mod payments;
 mod stock_gate;
 mod store_file;
+mod view_cache;
 
 /// Tests of one adapter: each named function of the enclosing module runs over a fresh `$make`.
 macro_rules! suite {

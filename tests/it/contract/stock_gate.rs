@@ -1,16 +1,19 @@
 //! What every stock gate promises.
 
-use std::sync::Arc;
+mod cluster_only;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::adapters::memory::MemoryStockGate;
+use holdfast::adapters::redis::RedisStockGate;
 use holdfast::domain::{
     Digest, Driver, Hold, Left, OrderId, ProductId, Shelf, StockChange, StockLevel, Timestamp,
 };
 use holdfast::ports::stock_gate::{HoldError, StockGate};
 
 use crate::support::goods::{basket, driver, new_order_id, now};
+use crate::support::redis_cluster;
 
 use super::suite;
 
@@ -128,7 +131,7 @@ async fn a_confirmed_hold_leaves_stock_and_reserved_once(gate: Arc<dyn StockGate
     for _ in 0..2 {
         gate.confirm(&[hold.clone(), hold.clone()]).await.expect("confirmed");
     }
-    gate.release(&[hold.clone()]).await.expect("nothing to release");
+    gate.release(std::slice::from_ref(&hold)).await.expect("nothing to release");
     assert_eq!((standing(&*gate, A).await, standing(&*gate, B).await), ((3, 0), (4, 0)));
 }
 
@@ -139,7 +142,7 @@ async fn a_released_hold_is_given_back_once(gate: Arc<dyn StockGate>) {
     for _ in 0..2 {
         gate.release(&[hold.clone(), hold.clone()]).await.expect("released");
     }
-    gate.confirm(&[hold.clone()]).await.expect("nothing to confirm");
+    gate.confirm(std::slice::from_ref(&hold)).await.expect("nothing to confirm");
     assert_eq!((standing(&*gate, A).await, standing(&*gate, B).await), ((5, 0), (5, 0)));
 }
 
@@ -147,8 +150,8 @@ async fn a_hold_that_has_ended_can_hold_nothing_more(gate: Arc<dyn StockGate>) {
     loaded(&*gate, 5, 5).await;
     let (sold, released) = (wish(&[(A, 1)]), wish(&[(A, 1)]));
     assert!(gate.reserve(&[sold.clone(), released.clone()]).await.iter().all(Result::is_ok));
-    gate.confirm(&[sold.clone()]).await.expect("confirmed");
-    gate.release(&[released.clone()]).await.expect("released");
+    gate.confirm(std::slice::from_ref(&sold)).await.expect("confirmed");
+    gate.release(std::slice::from_ref(&released)).await.expect("released");
     for late in [sold, released] {
         assert!(matches!(reserve(&*gate, &late).await, Err(HoldError::Finished)));
     }
@@ -169,7 +172,7 @@ async fn a_driver_that_was_replaced_ends_nothing(gate: Arc<dyn StockGate>) {
         assert_eq!(standing(&*gate, A).await, (5, 2));
     }
     reserve(&*gate, &old).await.expect("it is held, by a later epoch");
-    gate.release(&[old.clone()]).await.expect("a late driver does not take it back");
+    gate.release(std::slice::from_ref(&old)).await.expect("a late driver does not take it back");
     assert_eq!(standing(&*gate, A).await, (5, 2));
     gate.release(&[by(other_next, &old)]).await.expect("released");
     assert_eq!(standing(&*gate, A).await, (5, 0));
@@ -178,8 +181,8 @@ async fn a_driver_that_was_replaced_ends_nothing(gate: Arc<dyn StockGate>) {
 async fn a_hold_that_never_was_ends_without_effect(gate: Arc<dyn StockGate>) {
     loaded(&*gate, 5, 5).await;
     let never = wish(&[(A, 2)]);
-    gate.release(&[never.clone()]).await.expect("nothing to release");
-    gate.confirm(&[never.clone()]).await.expect("nothing to confirm");
+    gate.release(std::slice::from_ref(&never)).await.expect("nothing to release");
+    gate.confirm(std::slice::from_ref(&never)).await.expect("nothing to confirm");
     assert_eq!(standing(&*gate, A).await, (5, 0));
 }
 
@@ -195,14 +198,14 @@ async fn a_refusal_says_whether_holds_without_an_order_explain_it(gate: Arc<dyn 
     assert!(!may_return(6).await, "more than there ever was");
 
     for _ in 0..2 {
-        gate.ordered(&[first.clone()]).await.expect("ordered");
+        gate.ordered(std::slice::from_ref(&first)).await.expect("ordered");
     }
     assert!(may_return(2).await, "the second may go away");
     assert!(!may_return(3).await, "the first has its order");
 
-    gate.release(&[first.clone()]).await.expect("released");
+    gate.release(std::slice::from_ref(&first)).await.expect("released");
     assert!(may_return(4).await, "the first is back, the second may come");
-    gate.confirm(&[second.clone()]).await.expect("confirmed");
+    gate.confirm(std::slice::from_ref(&second)).await.expect("confirmed");
     assert!(!may_return(4).await, "the second is sold");
     assert_eq!(standing(&*gate, A).await, (3, 0));
 }
@@ -211,7 +214,7 @@ async fn every_short_line_has_to_be_explained(gate: Arc<dyn StockGate>) {
     loaded(&*gate, 2, 2).await;
     let (a, b) = (wish(&[(A, 2)]), wish(&[(B, 2)]));
     assert!(gate.reserve(&[a, b.clone()]).await.iter().all(Result::is_ok));
-    gate.ordered(&[b.clone()]).await.expect("ordered");
+    gate.ordered(std::slice::from_ref(&b)).await.expect("ordered");
     let refused = reserve(&*gate, &wish(&[(A, 1), (B, 1)])).await;
     assert!(!sold_out(&refused).expect("sold out").1, "B will not come back");
 }
@@ -222,8 +225,8 @@ async fn only_holds_without_an_order_become_overdue(gate: Arc<dyn StockGate>) {
     for hold in [&waiting, &ordered, &ended] {
         reserve(&*gate, hold).await.expect("held");
     }
-    gate.ordered(&[ordered.clone()]).await.expect("ordered");
-    gate.release(&[ended.clone()]).await.expect("released");
+    gate.ordered(std::slice::from_ref(&ordered)).await.expect("ordered");
+    gate.release(std::slice::from_ref(&ended)).await.expect("released");
     let deadline = waiting.deadline;
     assert!(overdue(&*gate, deadline).await.is_empty(), "not before the deadline has passed");
     assert_eq!(overdue(&*gate, Timestamp(deadline.0 + 1)).await, [waiting.saga]);
@@ -371,7 +374,7 @@ async fn products_are_loaded_with_the_holds_of_their_orders(gate: Arc<dyn StockG
     assert!(overdue(&*gate, ALWAYS).await.is_empty(), "they have an order");
     let refused = reserve(&*gate, &wish(&[(A, 4)])).await;
     assert_eq!(sold_out(&refused), Some((vec![(A, 4, 3)], false)), "an order explains it");
-    gate.confirm(&[hold.clone()]).await.expect("confirmed");
+    gate.confirm(std::slice::from_ref(&hold)).await.expect("confirmed");
     assert_eq!((standing(&*gate, A).await, standing(&*gate, B).await), ((3, 0), (4, 0)));
 }
 
@@ -379,12 +382,12 @@ async fn loading_again_changes_nothing(gate: Arc<dyn StockGate>) {
     let (sold, open) = (wish(&[(A, 2)]), wish(&[(A, 1)]));
     let stocked = [Shelf { pending: vec![sold.clone(), open.clone()], ..shelf(A, 5) }];
     gate.load(&stocked).await.expect("loaded");
-    gate.confirm(&[sold.clone()]).await.expect("confirmed");
+    gate.confirm(std::slice::from_ref(&sold)).await.expect("confirmed");
     let later = Driver { epoch: 2, ..driver(2) };
     gate.ordered(&[by(later, &open)]).await.expect("taken over");
     gate.load(&stocked).await.expect("loaded");
     assert_eq!(standing(&*gate, A).await, (3, 1));
-    gate.release(&[open.clone()]).await.expect("another's hold is left alone");
+    gate.release(std::slice::from_ref(&open)).await.expect("another's hold is left alone");
     assert_eq!(standing(&*gate, A).await, (3, 1));
 }
 
@@ -403,7 +406,7 @@ async fn changes_of_stock_are_followed(gate: Arc<dyn StockGate>) {
     assert_eq!(standing(&*gate, A).await, (3, 4), "it was loaded with them");
     let refused = reserve(&*gate, &wish(&[(A, 1)])).await;
     assert_eq!(sold_out(&refused), Some((vec![(A, 1, 0)], true)), "never negative");
-    gate.release(&[hold.clone()]).await.expect("released");
+    gate.release(std::slice::from_ref(&hold)).await.expect("released");
     assert_eq!(standing(&*gate, A).await, (3, 0));
 }
 
@@ -423,32 +426,43 @@ async fn a_crowd_holds_no_more_than_there_is(gate: Arc<dyn StockGate>) {
     assert_eq!((standing(&*gate, A).await, standing(&*gate, B).await), ((50, 50), (50, 50)));
 }
 
-suite!(
-    memory,
-    std::sync::Arc::new(super::MemoryStockGate::default()),
-    [
-        all_lines_are_held_or_none,
-        a_batch_is_served_in_order_of_arrival,
-        the_same_hold_is_held_once,
-        a_confirmed_hold_leaves_stock_and_reserved_once,
-        a_released_hold_is_given_back_once,
-        a_hold_that_has_ended_can_hold_nothing_more,
-        a_driver_that_was_replaced_ends_nothing,
-        a_hold_that_never_was_ends_without_effect,
-        a_refusal_says_whether_holds_without_an_order_explain_it,
-        every_short_line_has_to_be_explained,
-        only_holds_without_an_order_become_overdue,
-        a_hold_belongs_to_the_driver_who_owns_its_order,
-        an_order_whose_hold_was_lost_has_it_again,
-        a_retry_on_another_server_goes_on_with_the_first_hold,
-        a_key_that_has_bought_is_not_sold_again,
-        a_key_that_was_given_up_may_be_tried_again,
-        everything_about_a_product_is_seen_at_once,
-        stock_is_corrected_only_while_nothing_changes,
-        products_that_are_not_loaded_are_named,
-        products_are_loaded_with_the_holds_of_their_orders,
-        loading_again_changes_nothing,
-        changes_of_stock_are_followed,
-        a_crowd_holds_no_more_than_there_is,
-    ]
-);
+async fn over_redis() -> Arc<RedisStockGate> {
+    Arc::new(RedisStockGate::new(redis_cluster::cluster().await, &redis_cluster::fresh_prefix()))
+}
+
+macro_rules! behaviours {
+    ($adapter:ident, $make:expr) => {
+        suite!(
+            $adapter,
+            $make,
+            [
+                all_lines_are_held_or_none,
+                a_batch_is_served_in_order_of_arrival,
+                the_same_hold_is_held_once,
+                a_confirmed_hold_leaves_stock_and_reserved_once,
+                a_released_hold_is_given_back_once,
+                a_hold_that_has_ended_can_hold_nothing_more,
+                a_driver_that_was_replaced_ends_nothing,
+                a_hold_that_never_was_ends_without_effect,
+                a_refusal_says_whether_holds_without_an_order_explain_it,
+                every_short_line_has_to_be_explained,
+                only_holds_without_an_order_become_overdue,
+                a_hold_belongs_to_the_driver_who_owns_its_order,
+                an_order_whose_hold_was_lost_has_it_again,
+                a_retry_on_another_server_goes_on_with_the_first_hold,
+                a_key_that_has_bought_is_not_sold_again,
+                a_key_that_was_given_up_may_be_tried_again,
+                everything_about_a_product_is_seen_at_once,
+                stock_is_corrected_only_while_nothing_changes,
+                products_that_are_not_loaded_are_named,
+                products_are_loaded_with_the_holds_of_their_orders,
+                loading_again_changes_nothing,
+                changes_of_stock_are_followed,
+                a_crowd_holds_no_more_than_there_is,
+            ]
+        );
+    };
+}
+
+behaviours!(memory, std::sync::Arc::new(super::MemoryStockGate::default()));
+behaviours!(cluster, super::over_redis().await);
