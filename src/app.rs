@@ -1,11 +1,13 @@
 //! Wires ports to adapters.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::adapters::gateway::SimulatedGateway;
 use crate::adapters::memory::{MemoryLock, MemoryStockGate};
+use crate::adapters::mysql::{self, MysqlLedger, MysqlOutboxLog};
+use crate::adapters::redis::{RedisCluster, RedisLock, RedisStockGate, RedisViewCache};
 use crate::adapters::sqlite::{OpenError, OutboxLog, SqliteLedger};
 use crate::auth::{Passwords, Tokens};
 use crate::catalog::Catalog;
@@ -18,18 +20,37 @@ use crate::ports::ledger::Ledger;
 use crate::ports::lock::Lock;
 use crate::ports::payments::Payments;
 use crate::ports::stock_gate::StockGate;
-use crate::saga::{Engine, Ports};
+use crate::ports::view_cache::ViewCache;
+use crate::saga::{Engine, GateKeeper, Ports};
 use crate::stock_room::StockRoom;
 use crate::worker;
 
-/// The stores of a shop, opened by the only process that may change them.
+/// Connections that a command which runs beside the servers may open to a database.
+pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
+
+/// How long a server that ends tries to tell the others.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
+
+const UNKNOWN: &str = "this kind of back end is not known";
+
+/// The stores of a shop, and what is opened beside them. Embedded ones are opened by the only process that
+/// may change them.
 pub struct Stores {
     pub ledger: Arc<dyn Ledger>,
     pub payments: Arc<dyn Payments>,
     pub events: Arc<dyn EventLog>,
     pub clock: Arc<dyn Clock>,
+    shared: Option<Shared>,
     /// Dropped last, after the stores have been closed.
-    _lock: DataDirLock,
+    _lock: Option<DataDirLock>,
+}
+
+/// What several servers have in common beside the ledger.
+#[derive(Clone)]
+pub struct Shared {
+    pub gate: Arc<dyn StockGate>,
+    lock: Arc<dyn Lock>,
+    views: Arc<dyn ViewCache>,
 }
 
 /// A running shop without its web server.
@@ -39,6 +60,7 @@ pub struct App {
     pub catalog: Catalog,
     pub stock_room: StockRoom,
     pub gate: Arc<dyn StockGate>,
+    pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
     pub passwords: Passwords,
     background: worker::Workers,
@@ -53,7 +75,11 @@ pub enum BuildError {
     #[error(transparent)]
     Store(#[from] OpenError),
     #[error("configuration: {setting} = {url:?}: {why}")]
-    Url { setting: &'static str, url: String, why: &'static str },
+    Url { setting: &'static str, url: String, why: String },
+    #[error("configuration: {0}")]
+    Setting(&'static str),
+    #[error("{0}")]
+    Database(#[from] mysql::OpenError),
     #[error("{} is missing, which belongs to the shop", path.display())]
     Missing { path: PathBuf },
     #[error(transparent)]
@@ -66,48 +92,102 @@ impl Stores {
     /// # Errors
     /// The configuration names no files.
     pub fn exist(config: &Config) -> Result<bool, BuildError> {
-        Ok(Files::of(config, &DataDir::new(&config.data_dir))?.ledger.exists())
+        Ok(match BackEnds::of(config)? {
+            BackEnds::Embedded(files) => files.ledger.exists(),
+            BackEnds::Cluster { .. } => true,
+        })
     }
 
-    /// Opens the stores that the configuration names, creating them where needed.
+    /// Opens the stores that the configuration names, creating them where needed. `connections` is how many
+    /// this process may open to any one database.
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub fn open(config: &Config) -> Result<Self, BuildError> {
+    pub async fn open(config: &Config, connections: usize) -> Result<Self, BuildError> {
+        let back_ends = BackEnds::of(config)?;
         let directory = DataDir::new(&config.data_dir);
-        let files = Files::of(config, &directory)?;
-        let lock = directory.lock()?;
-        Self::open_locked(config, &files, lock)
+        match back_ends {
+            BackEnds::Embedded(files) => {
+                let lock = directory.lock()?;
+                Self::open_embedded(config, &files, lock)
+            }
+            BackEnds::Cluster(cluster) => {
+                directory.create()?;
+                Self::open_cluster(config, *cluster, connections).await
+            }
+        }
     }
 
-    /// Opens stores that have to exist.
+    /// Opens stores that have to exist, for a command.
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub fn open_existing(config: &Config) -> Result<Self, BuildError> {
+    pub async fn open_existing(config: &Config) -> Result<Self, BuildError> {
         let directory = DataDir::new(&config.data_dir);
-        let files = Files::of(config, &directory)?;
-        if !files.ledger.exists() {
-            return Err(DataDirError::Empty { path: config.data_dir.clone() }.into());
+        let (gateway, files) = match BackEnds::of(config)? {
+            BackEnds::Embedded(files) if !files.ledger.exists() => {
+                return Err(DataDirError::Empty { path: config.data_dir.clone() }.into());
+            }
+            BackEnds::Embedded(files) => (files.gateway.clone(), Some(files)),
+            BackEnds::Cluster(cluster) => (cluster.gateway, None),
+        };
+        if !gateway.exists() {
+            return Err(BuildError::Missing { path: gateway });
         }
-        if !files.gateway.exists() {
-            return Err(BuildError::Missing { path: files.gateway });
+        match files {
+            Some(files) => {
+                let lock = directory.lock_existing()?;
+                Self::open_embedded(config, &files, lock)
+            }
+            None => Self::open(config, CONNECTIONS_OF_ONE_COMMAND).await,
         }
-        let lock = directory.lock_existing()?;
-        Self::open_locked(config, &files, lock)
     }
 
-    fn open_locked(config: &Config, files: &Files, lock: DataDirLock) -> Result<Self, BuildError> {
+    fn open_embedded(config: &Config, files: &Files, lock: DataDirLock) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the ledger is migrated: otherwise a gateway file from a newer version would leave a
         // shop that neither version can open.
         SimulatedGateway::inspect(&files.gateway)?;
         let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
         let events = OutboxLog::new(ledger.readers().clone());
-        let faults = config.payments.faults.clone();
-        let payments = SimulatedGateway::open(&files.gateway, Arc::clone(&clock), faults)?;
-        Ok(Self { ledger: Arc::new(ledger), payments: Arc::new(payments), events, clock, _lock: lock })
+        let payments = open_gateway(config, &files.gateway, &clock)?;
+        Ok(Self { ledger: Arc::new(ledger), payments, events, clock, shared: None, _lock: Some(lock) })
     }
+
+    async fn open_cluster(
+        config: &Config,
+        cluster: ClusterBackEnds,
+        connections: usize,
+    ) -> Result<Self, BuildError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        SimulatedGateway::inspect(&cluster.gateway)?;
+        let settings = mysql::Settings { connections_max: connections, ..cluster.database };
+        let ledger = Arc::new(MysqlLedger::open(&settings).await?);
+        let events = Arc::new(MysqlOutboxLog::new(Arc::clone(&ledger)));
+        let payments = open_gateway(config, &cluster.gateway, &clock)?;
+        let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
+        let shared = Shared {
+            gate: Arc::new(RedisStockGate::new(Arc::clone(&redis), prefix)),
+            lock: Arc::new(RedisLock::new(Arc::clone(&redis), Arc::clone(&clock), prefix)),
+            views: Arc::new(RedisViewCache::new(redis, prefix)),
+        };
+        Ok(Self { ledger, payments, events, clock, shared: Some(shared), _lock: None })
+    }
+
+    /// What several servers have in common, where there may be several.
+    pub fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+}
+
+/// The gateway's file may be shared by servers on one machine.
+fn open_gateway(
+    config: &Config,
+    file: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Payments>, BuildError> {
+    let faults = config.payments.faults.clone();
+    Ok(Arc::new(SimulatedGateway::open(file, Arc::clone(clock), faults)?))
 }
 
 impl App {
@@ -116,10 +196,14 @@ impl App {
     /// # Errors
     /// See [`BuildError`].
     pub async fn build(config: Config) -> Result<Self, BuildError> {
-        let stores = Stores::open(&config)?;
+        let stores = Stores::open(&config, config.connections_of_one_server()).await?;
         let Stores { ledger, payments, clock, .. } = &stores;
-        let gate: Arc<dyn StockGate> = Arc::new(MemoryStockGate::default());
-        let lock: Arc<dyn Lock> = Arc::new(MemoryLock::default());
+        let shared = stores.shared.clone();
+        let several_servers = shared.is_some();
+        let (gate, lock, views): (Arc<dyn StockGate>, Arc<dyn Lock>, _) = match shared {
+            Some(Shared { gate, lock, views }) => (gate, lock, Some(views)),
+            None => (Arc::new(MemoryStockGate::default()), Arc::new(MemoryLock::default()), None),
+        };
         let secret = match &config.auth.secret {
             Some(secret) => secret.clone(),
             None => DataDir::new(&config.data_dir).token_secret(&**clock)?,
@@ -127,20 +211,25 @@ impl App {
         let ports =
             Ports::new(Arc::clone(ledger), Arc::clone(&gate), lock, Arc::clone(payments), Arc::clone(clock));
         let engine = Engine::start(ports.clone(), config.engine());
-        let recovered = engine.recover().await?;
-        if recovered > 0 {
-            tracing::info!(recovered, "unfinished orders of an earlier run are taken up");
+        // Before the first order: whoever has given no sign of life counts as dead.
+        ledger.heartbeat(engine.instance()).await?;
+        if !several_servers {
+            let recovered = engine.recover().await?;
+            if recovered > 0 {
+                tracing::info!(recovered, "unfinished orders of an earlier run are taken up");
+            }
         }
-        let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock));
+        let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
-        let background = worker::start(&engine, &ports);
+        let background = worker::start(&engine, &ports, config.schedule(several_servers));
         Ok(Self {
             config,
             engine,
             catalog,
             stock_room,
             gate,
+            keeper: ports.keeper,
             tokens,
             passwords: Passwords::default(),
             background,
@@ -154,10 +243,77 @@ impl App {
         if !self.engine.drain(patience).await {
             tracing::warn!(
                 unfinished = self.engine.in_flight(),
-                "some orders are still on their way; the next start takes them up"
+                "some orders are still on their way; another server or the next start takes them up"
             );
         }
         self.background.stop();
+        // From here on others need not wait to see that this one is gone.
+        let retired = self.stores.ledger.retire(self.engine.instance());
+        match tokio::time::timeout(RETIRE_PATIENCE, retired).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the others were not told that this server ends"),
+            Err(_) => tracing::warn!("the others were not told in time that this server ends"),
+        }
+    }
+}
+
+/// What the configuration names, checked before anything is made.
+enum BackEnds {
+    Embedded(Files),
+    Cluster(Box<ClusterBackEnds>),
+}
+
+struct ClusterBackEnds {
+    database: mysql::Settings,
+    redis: RedisCluster,
+    gateway: PathBuf,
+}
+
+impl BackEnds {
+    fn of(config: &Config) -> Result<Self, BuildError> {
+        let directory = DataDir::new(&config.data_dir);
+        let (ledger, gate) = (&*config.ledger.url, &*config.gate.url);
+        match (ledger.starts_with("mysql:"), gate.starts_with("redis:")) {
+            (false, false) if gate != "memory:" => {
+                let why = UNKNOWN.to_owned();
+                Err(BuildError::Url { setting: "gate.url", url: gate.to_owned(), why })
+            }
+            (false, false) if config.cluster.servers > 1 => Err(BuildError::Setting(
+                "cluster.servers: several servers need a ledger and a gate of a cluster",
+            )),
+            (false, false) => Ok(Self::Embedded(Files::of(config, &directory)?)),
+            (true, true) => Ok(Self::Cluster(Box::new(ClusterBackEnds::of(config, &directory)?))),
+            _ => Err(BuildError::Setting(
+                "ledger.url and gate.url: either both are of this process, or both of a cluster",
+            )),
+        }
+    }
+}
+
+impl ClusterBackEnds {
+    fn of(config: &Config, directory: &DataDir) -> Result<Self, BuildError> {
+        let (ledger, gate) = (&config.ledger, &config.gate);
+        if config.auth.secret.is_none() {
+            return Err(BuildError::Setting(
+                "auth.secret: several servers need the same one, so it has to be given",
+            ));
+        }
+        let password = ledger.password.clone().unwrap_or_else(|| String::new().into());
+        let database = mysql::Settings::parse(&ledger.url, password, 1).map_err(|error| BuildError::Url {
+            setting: "ledger.url",
+            // It may hold a password by mistake.
+            url: "mysql://…".to_owned(),
+            why: error.to_string(),
+        })?;
+        let addresses = gate.url.trim_start_matches("redis:").trim_start_matches("//");
+        let redis = RedisCluster::new(addresses, gate.password.clone()).map_err(|error| BuildError::Url {
+            setting: "gate.url",
+            url: "redis://…".to_owned(),
+            why: error.to_string(),
+        })?;
+        let gateway = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
+        let database = mysql::Settings { ca_file: ledger.ca_file.clone(), ..database };
+        Ok(Self { database, redis, gateway })
     }
 }
 
@@ -173,7 +329,7 @@ impl Files {
         let ledger = file_of("ledger.url", &config.ledger.url, "sqlite:", directory)?;
         let gateway = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
         if ledger == gateway {
-            let why = "the ledger has a file of its own";
+            let why = "the ledger has a file of its own".to_owned();
             return Err(BuildError::Url { setting: "payments.url", url: config.payments.url.clone(), why });
         }
         Ok(Self { ledger, gateway })
@@ -187,8 +343,8 @@ fn file_of(
     scheme: &'static str,
     directory: &DataDir,
 ) -> Result<PathBuf, BuildError> {
-    let wrong = |why| BuildError::Url { setting, url: url.to_owned(), why };
-    let name = url.strip_prefix(scheme).ok_or_else(|| wrong("this kind of back end is not known"))?;
+    let wrong = |why: &str| BuildError::Url { setting, url: url.to_owned(), why: why.to_owned() };
+    let name = url.strip_prefix(scheme).ok_or_else(|| wrong(UNKNOWN))?;
     if ["", ".", ".."].contains(&name) || name.contains(['/', '\\']) {
         return Err(wrong("a plain file name has to follow the colon"));
     }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::domain::{EventBody, Order, OrderId, OrderStatus, ProductId, order};
+use crate::app::Stores;
+use crate::domain::{EventBody, Order, OrderId, OrderStatus, Product, ProductId, order};
 use crate::ports::Unavailable;
 use crate::ports::event_log::{EventLog, Position};
 use crate::ports::ledger::{Ledger, ProductQuery};
 use crate::ports::payments::{ChargeRecord, ChargeState, Payments};
+use crate::ports::stock_gate::StockGate;
 
 /// Rows read in one go.
 const PAGE: usize = 2_000;
@@ -52,9 +54,11 @@ pub enum AuditError {
 
 /// The stores of a shop at rest.
 pub struct Audit {
-    pub ledger: Arc<dyn Ledger>,
-    pub payments: Arc<dyn Payments>,
-    pub events: Arc<dyn EventLog>,
+    ledger: Arc<dyn Ledger>,
+    payments: Arc<dyn Payments>,
+    events: Arc<dyn EventLog>,
+    /// Where it outlives the servers.
+    gate: Option<Arc<dyn StockGate>>,
 }
 
 /// What the event log says of an order.
@@ -76,6 +80,16 @@ macro_rules! hold {
 }
 
 impl Audit {
+    /// An audit of these stores.
+    pub fn of(stores: &Stores) -> Self {
+        Self {
+            ledger: Arc::clone(&stores.ledger),
+            payments: Arc::clone(&stores.payments),
+            events: Arc::clone(&stores.events),
+            gate: stores.shared().map(|shared| Arc::clone(&shared.gate)),
+        }
+    }
+
     /// Checks everything and stops at the first broken invariant. `progress` is told the number of
     /// orders looked at.
     ///
@@ -187,6 +201,27 @@ impl Audit {
         Ok(())
     }
 
+    /// What the gate knows of the products is what the ledger has.
+    async fn check_gate(&self, products: &[Product]) -> Result<(), AuditError> {
+        let Some(gate) = &self.gate else { return Ok(()) };
+        let ids: Vec<_> = products.iter().map(|product| product.id).collect();
+        for (product, level) in products.iter().zip(gate.levels(&ids).await?) {
+            // What is not loaded cannot be wrong.
+            let Some(level) = level else { continue };
+            hold!(
+                (level.stock, level.reserved) == (product.stock, product.reserved),
+                "gate-is-ledger",
+                "product {}: the gate has {} in stock and {} reserved, the ledger {} and {}",
+                product.id,
+                level.stock,
+                level.reserved,
+                product.stock,
+                product.reserved
+            );
+        }
+        Ok(())
+    }
+
     /// On hand + sold = everything ever stocked, and reserved = what PENDING orders were promised.
     async fn check_stock(
         &self,
@@ -200,6 +235,7 @@ impl Audit {
             let page = self.ledger.products(&query).await?;
             let Some(last) = page.last() else { return Ok(()) };
             query.after = Some(last.id);
+            self.check_gate(&page).await?;
             for product in &page {
                 report.products += 1;
                 let id = product.id;

@@ -12,6 +12,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::adapters::gateway::Faults;
 use crate::domain::Tries;
 use crate::saga::{EngineConfig, PurchaseLock};
+use crate::worker::Schedule;
+
+/// Connections to a database that are left to `audit`, `import` and the like.
+pub const CONNECTIONS_OF_COMMANDS: usize = 20;
+
+/// With fewer a server would wait for itself.
+const CONNECTIONS_MIN: usize = 12;
 
 /// The commented defaults, compiled in.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -25,6 +32,8 @@ pub struct Config {
     pub sale: Sale,
     pub auth: Auth,
     pub ledger: Ledger,
+    pub gate: Gate,
+    pub cluster: Cluster,
     pub payments: Payments,
     pub log: Log,
 }
@@ -68,6 +77,28 @@ pub struct Auth {
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
     pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub password: Option<SecretString>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    pub connections_max: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub password: Option<SecretString>,
+    pub prefix: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    pub servers: usize,
+    pub dead_after_ms: u64,
+    pub compare_every_ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,8 +153,10 @@ impl Config {
                 .map_err(|error| ConfigError(format!("{} cannot be read: {error}", file.display())))?;
             layers = layers.merge(Toml::string(&text));
         }
+        // The first administrator, and what the tests and their services are told.
+        let others = ["admin_email", "admin_password", "shared", "services_dir"];
         let environment =
-            Env::prefixed("HOLDFAST_").ignore(&["admin_email", "admin_password", "shared"]).split("__");
+            Env::prefixed("HOLDFAST_").ignore(&others).filter(|name| !name.starts_with("test_")).split("__");
         let config: Self = layers
             .merge(environment)
             .merge(Serialized::defaults(flags))
@@ -149,6 +182,8 @@ impl Config {
             ("sale.pause_ms", self.sale.pause_ms),
             ("sale.pause_max_ms", self.sale.pause_max_ms),
             ("auth.token_ttl_s", self.auth.token_ttl_s),
+            ("cluster.servers", self.cluster.servers as u64),
+            ("cluster.compare_every_ms", self.cluster.compare_every_ms),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} has to be at least 1"));
@@ -157,12 +192,38 @@ impl Config {
         if self.server.head_max_bytes < 8_192 {
             return Err("server.head_max_bytes has to be at least 8192".into());
         }
+        // Signs of life come every second.
+        if self.cluster.dead_after_ms < 3_000 {
+            return Err("cluster.dead_after_ms has to be at least 3000".into());
+        }
+        if self.connections_of_one_server() < CONNECTIONS_MIN {
+            return Err(format!(
+                "ledger.connections_max has to be at least {}, for {} servers and the commands beside them",
+                CONNECTIONS_OF_COMMANDS + self.cluster.servers * CONNECTIONS_MIN,
+                self.cluster.servers
+            ));
+        }
         if let Some(secret) = &self.auth.secret
             && secret.expose_secret().len() < 32
         {
             return Err("auth.secret has to be at least 32 characters long".into());
         }
         self.payments.faults.check().map_err(|why| format!("payments.faults: {why}"))
+    }
+
+    /// Connections that one server may open to any one database: all servers together, and the commands
+    /// that run beside them, stay within what the database is for them.
+    pub fn connections_of_one_server(&self) -> usize {
+        self.ledger.connections_max.saturating_sub(CONNECTIONS_OF_COMMANDS) / self.cluster.servers
+    }
+
+    /// When the background tasks do what they do.
+    pub fn schedule(&self, several_servers: bool) -> Schedule {
+        Schedule {
+            several_servers,
+            dead_after: Duration::from_millis(self.cluster.dead_after_ms),
+            compare_every: Duration::from_millis(self.cluster.compare_every_ms),
+        }
     }
 
     /// Bounds and patience of the saga engine.

@@ -43,8 +43,16 @@ impl DataDir {
     /// # Errors
     /// It cannot be created or written, or another process uses it.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
-        std::fs::create_dir_all(&self.0).map_err(|error| self.io(error))?;
+        self.create()?;
         self.lock_existing()
+    }
+
+    /// Creates the directory where needed.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn create(&self) -> Result<(), DataDirError> {
+        std::fs::create_dir_all(&self.0).map_err(|error| self.io(error))
     }
 
     /// Locks the directory, which has to exist.

@@ -41,7 +41,7 @@ impl StockRoom {
             let shelves: Vec<_> = products.iter().map(shelf).collect();
             ports.gate.load(&shelves).await?;
             for product in &products {
-                catalog.forget(product.id).await;
+                catalog.show(product).await;
             }
             Ok(products)
         })
@@ -60,7 +60,7 @@ impl StockRoom {
         let Self { ports, catalog, .. } = self.clone();
         carried_through(async move {
             let product = ports.ledger.change_product(id, change, ports.clock.now()).await?;
-            catalog.forget(id).await;
+            catalog.show(&product).await;
             Ok(product)
         })
         .await
@@ -83,6 +83,7 @@ impl StockRoom {
                     tracing::warn!(%error, %product, "the stock gate was not told of a change of stock");
                     room.ports.keeper.suspect([product]);
                 }
+                room.catalog.show(changed).await;
             }
             lock.release().await;
             adjusted

@@ -1,12 +1,21 @@
-//! Logs: to standard error, as text for people or as JSON for machines.
+//! Logs: to standard error, as text for people or as JSON for machines. And figures for Prometheus.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// Starts logging for this process; the first call wins.
+static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The figures of this process in the text format of Prometheus; nothing before [`start`].
+pub fn figures() -> String {
+    FIGURES.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Starts logging and counting for this process; the first call wins.
 ///
 /// # Errors
 /// The level is neither a level nor a filter.
@@ -24,5 +33,8 @@ pub fn start(log: &Log) -> Result<(), String> {
     };
     // Only tests start it twice.
     drop(started);
+    if let Ok(handle) = PrometheusBuilder::new().install_recorder() {
+        FIGURES.get_or_init(|| handle);
+    }
     Ok(())
 }

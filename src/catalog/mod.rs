@@ -1,9 +1,15 @@
-//! The read path of products: descriptions from a short-lived cache, stock from the gate.
+//! The read path of products.
+//!
+//! A view is kept in this process and, where there are several servers, in a cache that they share; both
+//! forget it at the same moment, a few seconds after its figures were read. However many ask at once, what
+//! has to be loaded is loaded once; that a product does not exist is remembered like everything else.
+//! With the gate in this process the stock is not kept at all: it is looked up for every view.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use moka::Expiry;
 use moka::future::Cache;
 
 use crate::domain::{Money, Product, ProductId, StockLevel, Timestamp};
@@ -11,11 +17,12 @@ use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, ProductQuery};
 use crate::ports::stock_gate::StockGate;
+use crate::ports::view_cache::{View, ViewCache};
 
-/// How long a description may be shown after it was read.
+/// How long figures may be shown after they were read.
 const SHOWN_FOR: Duration = Duration::from_secs(5);
 
-/// Descriptions kept, ids that do not exist included.
+/// Views kept in this process, those of ids that do not exist included.
 const ENTRIES_MAX: u64 = 100_000;
 
 /// Products as customers see them.
@@ -24,12 +31,8 @@ pub struct Catalog {
     ledger: Arc<dyn Ledger>,
     gate: Arc<dyn StockGate>,
     clock: Arc<dyn Clock>,
-    cards: Cache<ProductId, Option<Arc<Card>>>,
-}
-
-/// What changes rarely about a product, as the beginning of its JSON object.
-struct Card {
-    json_head: String,
+    views: Cache<ProductId, Arc<View>>,
+    shared: Option<Arc<dyn ViewCache>>,
 }
 
 /// A product as customers see it, without its stock.
@@ -43,72 +46,190 @@ struct Description<'a> {
     price: Money,
 }
 
-impl Card {
-    fn of(product: &Product) -> Self {
-        let description = Description {
-            id: product.id,
-            sku: &product.sku,
-            name: &product.name,
-            description: &product.description,
-            category: &product.category,
-            price: product.price,
-        };
-        let mut json_head = serde_json::to_string(&description).expect("a product is plain data");
-        json_head.pop();
-        Self { json_head }
+/// What changes rarely about a product, as the beginning of its JSON object.
+fn json_head(product: &Product) -> String {
+    let description = Description {
+        id: product.id,
+        sku: &product.sku,
+        name: &product.name,
+        description: &product.description,
+        category: &product.category,
+        price: product.price,
+    };
+    let mut head = serde_json::to_string(&description).expect("a product is plain data");
+    head.pop();
+    head
+}
+
+fn with_stock(json_head: &str, available: i64, as_of: Timestamp) -> String {
+    format!(r#"{json_head},"available":{available},"as_of":"{as_of}"}}"#)
+}
+
+/// A view lives until its figures are too old, in whichever layer they were found.
+struct AsLongAsShown(Arc<dyn Clock>);
+
+impl Expiry<ProductId, Arc<View>> for AsLongAsShown {
+    fn expire_after_create(&self, _: &ProductId, view: &Arc<View>, _: Instant) -> Option<Duration> {
+        Some(remaining(view, self.0.now()))
     }
 
-    fn with_stock(&self, available: i64, as_of: Timestamp) -> String {
-        format!(r#"{},"available":{available},"as_of":"{as_of}"}}"#, self.json_head)
+    fn expire_after_update(
+        &self,
+        id: &ProductId,
+        view: &Arc<View>,
+        at: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(id, view, at)
     }
+}
+
+fn remaining(view: &View, now: Timestamp) -> Duration {
+    let until = view.as_of.plus(SHOWN_FOR);
+    // A clock that is ahead of ours does not prolong it.
+    Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or_default()).min(SHOWN_FOR)
 }
 
 /// Units that can be had, never negative.
-fn available(level: Option<StockLevel>) -> i64 {
-    level.map_or(0, |level| (level.stock - level.reserved).max(0))
+fn available(level: StockLevel) -> i64 {
+    (level.stock - level.reserved).max(0)
+}
+
+/// Counts what each layer of the cache was asked.
+fn count(layer: &'static str, hit: bool) {
+    let result = if hit { "hit" } else { "miss" };
+    metrics::counter!("holdfast_cache_requests_total", "layer" => layer, "result" => result).increment(1);
 }
 
 impl Catalog {
-    /// A catalogue over the ledger's products and the gate's stock.
-    pub fn new(ledger: Arc<dyn Ledger>, gate: Arc<dyn StockGate>, clock: Arc<dyn Clock>) -> Self {
-        let cards = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(SHOWN_FOR).build();
-        Self { ledger, gate, clock, cards }
+    /// A catalogue over the ledger's products and the gate's stock. `shared` is the cache that several
+    /// servers have in common.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        gate: Arc<dyn StockGate>,
+        clock: Arc<dyn Clock>,
+        shared: Option<Arc<dyn ViewCache>>,
+    ) -> Self {
+        let views = Cache::builder()
+            .max_capacity(ENTRIES_MAX)
+            .expire_after(AsLongAsShown(Arc::clone(&clock)))
+            .build();
+        Self { ledger, gate, clock, views, shared }
     }
 
     /// The JSON of one product; `None` when there is no such product.
     ///
     /// # Errors
-    /// The ledger or the gate does not answer.
+    /// It is in no cache, and the ledger does not answer.
     pub async fn view(&self, id: ProductId) -> Result<Option<Bytes>, Unavailable> {
-        let card = match self.cards.get(&id).await {
-            Some(card) => card,
+        let view = match self.views.get(&id).await {
+            Some(view) => {
+                count("process", true);
+                view
+            }
             None => {
-                // However many ask at once, the ledger is asked once.
-                let load =
-                    async { Ok(self.ledger.product(id).await?.as_ref().map(|p| Arc::new(Card::of(p)))) };
-                self.cards.try_get_with(id, load).await.map_err(|error: Arc<Unavailable>| (*error).clone())?
+                count("process", false);
+                let load = async { self.load(id).await.map(Arc::new) };
+                let loaded = self.views.try_get_with(id, load).await;
+                loaded.map_err(|error: Arc<Unavailable>| (*error).clone())?
             }
         };
-        let Some(card) = card else { return Ok(None) };
-        let available = available(self.gate.levels(&[id]).await?.first().copied().flatten());
-        Ok(Some(card.with_stock(available, self.clock.now()).into()))
+        let Some(head) = &view.json_head else { return Ok(None) };
+        let (available, as_of) = match self.shared {
+            Some(_) => (view.available, view.as_of),
+            None => {
+                let level = self.gate.levels(&[id]).await?.first().copied().flatten();
+                (level.map_or(0, available), self.clock.now())
+            }
+        };
+        Ok(Some(with_stock(head, available, as_of).into()))
+    }
+
+    /// The view from the shared cache, or else from the stores.
+    async fn load(&self, id: ProductId) -> Result<View, Unavailable> {
+        let Some(shared) = &self.shared else {
+            return self.read(id).await;
+        };
+        match shared.get(id).await {
+            Ok(Some(view)) if !remaining(&view, self.clock.now()).is_zero() => {
+                count("shared", true);
+                return Ok(view);
+            }
+            Ok(_) => count("shared", false),
+            Err(error) => {
+                count("shared", false);
+                tracing::debug!(%error, "the shared cache does not answer");
+            }
+        }
+        let view = self.read(id).await?;
+        self.share(&**shared, id, view).await
+    }
+
+    /// Puts a view into the shared cache, and answers the newest one there.
+    async fn share(&self, shared: &dyn ViewCache, id: ProductId, view: View) -> Result<View, Unavailable> {
+        let kept = match shared.put(id, &view, SHOWN_FOR).await {
+            Ok(()) => shared.get(id).await,
+            Err(error) => Err(error),
+        };
+        // A replica that is behind does not bring an older version back.
+        Ok(kept.ok().flatten().filter(|kept| kept.version > view.version).unwrap_or(view))
+    }
+
+    async fn read(&self, id: ProductId) -> Result<View, Unavailable> {
+        let as_of = self.clock.now();
+        let Some(product) = self.ledger.product(id).await? else {
+            return Ok(View { version: 0, as_of, json_head: None, available: 0 });
+        };
+        Ok(self.view_of(&product, as_of, self.level(id).await))
+    }
+
+    /// The gate's figures; none when it does not answer or does not know the product: then the ledger's are
+    /// shown, which are some milliseconds behind.
+    async fn level(&self, id: ProductId) -> Option<StockLevel> {
+        match self.gate.levels(&[id]).await {
+            Ok(levels) => levels.first().copied().flatten(),
+            Err(error) => {
+                tracing::debug!(%error, "the stock gate does not answer for a view");
+                None
+            }
+        }
+    }
+
+    fn view_of(&self, product: &Product, as_of: Timestamp, level: Option<StockLevel>) -> View {
+        let available = level.map_or_else(|| product.available().max(0), available);
+        View { version: product.version, as_of, json_head: Some(json_head(product)), available }
     }
 
     /// Products in id order as a JSON array's elements, with the last id.
     ///
     /// # Errors
-    /// The ledger or the gate does not answer.
+    /// The ledger does not answer.
     pub async fn list(&self, query: &ProductQuery) -> Result<(Vec<String>, Option<ProductId>), Unavailable> {
         let products = self.ledger.products(query).await?;
         let ids: Vec<_> = products.iter().map(|product| product.id).collect();
-        let levels = self.gate.levels(&ids).await?;
+        let levels = match self.gate.levels(&ids).await {
+            Ok(levels) => levels,
+            Err(error) => {
+                tracing::debug!(%error, "the stock gate does not answer for a list");
+                vec![None; ids.len()]
+            }
+        };
         let now = self.clock.now();
-        let json = |(product, level)| Card::of(product).with_stock(available(level), now);
+        let json = |(product, level): (&Product, Option<StockLevel>)| {
+            let units = level.map_or_else(|| product.available().max(0), available);
+            with_stock(&json_head(product), units, now)
+        };
         Ok((products.iter().zip(levels).map(json).collect(), ids.last().copied()))
     }
 
-    /// Shows a product's new description from the next view on.
-    pub async fn forget(&self, id: ProductId) {
-        self.cards.invalidate(&id).await;
+    /// Shows a product as it was just changed, from the next view on; other servers within seconds.
+    pub async fn show(&self, product: &Product) {
+        let view = self.view_of(product, self.clock.now(), self.level(product.id).await);
+        if let Some(shared) = &self.shared
+            && let Err(error) = shared.put(product.id, &view, SHOWN_FOR).await
+        {
+            tracing::debug!(%error, "the shared cache was not told of a change");
+        }
+        self.views.insert(product.id, Arc::new(view)).await;
     }
 }

@@ -12,15 +12,18 @@ use super::output::Progress;
 use super::{Common, output};
 
 #[derive(Args)]
-#[command(after_help = "Stop the shop first: an audit looks at stores at rest.
+#[command(
+    after_help = "Stop the shop first, or wait until nobody buys: an audit looks at stores at rest. Where several servers
+share a gate, it is compared with the ledger, too.
 
 Example:
-  holdfast audit --data-dir ./holdfast-data")]
+  holdfast audit --data-dir ./holdfast-data"
+)]
 pub struct AuditArgs {}
 
 pub async fn run(_: AuditArgs, common: Common) -> anyhow::Result<ExitCode> {
-    let stores = Stores::open_existing(&common.load(None)?)?;
-    let audit = Audit { ledger: stores.ledger, payments: stores.payments, events: stores.events };
+    let stores = Stores::open_existing(&common.load(None)?).await?;
+    let audit = Audit::of(&stores);
     let mut progress = Progress::new("orders", None, common.json);
     let report = audit.run(|orders| progress.at(orders)).await?;
     progress.finish();

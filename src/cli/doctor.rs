@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use crate::app::{BuildError, Stores};
+use crate::app::{BuildError, CONNECTIONS_OF_ONE_COMMAND, Stores};
 use crate::config::Config;
 use crate::data_dir::DataDirError;
 
@@ -58,7 +58,7 @@ fn bad(check: &'static str, detail: impl Into<String>) -> Finding {
 
 async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![good("configuration", "every setting is known and in bounds")];
-    let (stores, running) = match Stores::open(config) {
+    let (stores, running) = match Stores::open(config, CONNECTIONS_OF_ONE_COMMAND).await {
         Ok(stores) => {
             let answer = stores.ledger.ping().await;
             let finding = match answer {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::app::Stores;
+use crate::app::{CONNECTIONS_OF_ONE_COMMAND, Stores};
 use crate::csv_input::catalogue::read_catalogue;
 use crate::csv_input::online_retail::{self, read_day};
 use crate::domain::{Currency, Money, NewProduct};
@@ -20,7 +20,8 @@ use super::{Common, output};
     after_help = "A catalogue has the columns sku,name,description,category,price,currency,stock, with prices in decimal.
 Of invoices (online-retail) each stock code at each price becomes a product with as many units as the
 file sells; docs/online-retail.md says what becomes of every untidy row.
-Stop the shop first: one process at a time uses the data directory.
+Stop the shop first: one process at a time uses the data directory. Where several servers share a ledger,
+they may go on.
 
 Examples:
   holdfast import catalogue.csv
@@ -52,7 +53,7 @@ pub async fn run(args: ImportArgs, common: Common) -> anyhow::Result<ExitCode> {
     };
     let count = products.len();
     let units: i64 = products.iter().map(|product| product.stock).sum();
-    let stores = Stores::open(&config)?;
+    let stores = Stores::open(&config, CONNECTIONS_OF_ONE_COMMAND).await?;
     let created = stores.ledger.create_products(products, stores.clock.now()).await;
     created.with_context(|| format!("{}: nothing was imported", args.file.display()))?;
     let value = json!({ "products": count, "units": units, "summary": summary });

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::domain::{Currency, Money, NewProduct};
 use crate::http::api::register::{Credentials, open_account};
 use crate::http::{router, server};
-use crate::ports::ledger::{ProductQuery, Role};
+use crate::ports::ledger::{ProductError, ProductQuery, Role};
 use crate::{shutdown, telemetry};
 
 use super::{Common, output};
@@ -90,7 +90,12 @@ async fn first_admin(shop: &App) -> anyhow::Result<Option<FirstAdmin>> {
     });
     let password = given.or_else(|| made.clone()).unwrap_or_default();
     let credentials = Credentials { email: email.clone(), password: SecretString::from(password) };
-    open_account(shop, credentials, Role::Admin).await.map_err(|problem| {
+    let opened = open_account(shop, credentials, Role::Admin).await;
+    // Another server may have been faster; then that one has shown the password.
+    if opened.is_err() && shop.stores.ledger.has_account_with(Role::Admin).await? {
+        return Ok(None);
+    }
+    opened.map_err(|problem| {
         anyhow!("the administrator of HOLDFAST_ADMIN_EMAIL and HOLDFAST_ADMIN_PASSWORD: {}", problem.detail())
     })?;
     Ok(Some(FirstAdmin { email, password: made }))
@@ -136,6 +141,9 @@ async fn add_sample(shop: &App) -> anyhow::Result<()> {
         product("POSTER-FREE", "Poster", "Free while they last, 50 of them.", "music", 0, 50),
         product("LAMP-LAST", "The last lamp", "There is only one.", "home", 8_900, 1),
     ];
-    shop.stock_room.create_products(sample).await?;
-    Ok(())
+    match shop.stock_room.create_products(sample).await {
+        // Another server was faster.
+        Ok(_) | Err(ProductError::SkuTaken(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -39,6 +39,7 @@ pub fn pages() -> Router<Shop> {
         api::resume_saga::resume_saga,
         api::health::healthz,
         api::health::readyz,
+        api::metrics::metrics,
     ),
     modifiers(&Security)
 )]

@@ -30,6 +30,7 @@ pub fn router(shop: Shop) -> Router {
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .route("/healthz", get(api::health::healthz))
         .route("/readyz", get(api::health::readyz))
+        .route("/metrics", get(api::metrics::metrics))
         .route("/problems/{slug}", get(problem_page))
         .merge(openapi::pages())
         .fallback(async || Problem::new(Kind::NotFound, "There is nothing at this address."))

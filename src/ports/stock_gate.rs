@@ -89,4 +89,9 @@ pub trait StockGate: Send + Sync {
         version: i64,
         changes: u64,
     ) -> Result<bool, Unavailable>;
+
+    /// Calls so far that had no answer: after one the gate may have lost what it was told.
+    fn troubles(&self) -> u64 {
+        0
+    }
 }

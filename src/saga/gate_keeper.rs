@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::{Hold, OrderId, OrderStatus, ProductId, Reason};
+use crate::domain::{Hold, OrderId, OrderStatus, ProductId, Reason, Shelf};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Comparison, Ledger, SagaRef};
@@ -140,6 +140,7 @@ impl GateKeeper {
         let Suspects { products, all } = std::mem::take(&mut *self.suspects());
         let checked = match all {
             true => self.check_all(settling).await,
+            // Compared is what was suspected.
             false => self.check(products.iter().copied().collect(), settling).await,
         };
         if checked.is_err() {
@@ -155,15 +156,30 @@ impl GateKeeper {
     /// # Errors
     /// The ledger or the gate does not answer.
     pub async fn check_all(&self, settling: Duration) -> Result<Summary, Unavailable> {
-        let levels = self.ledger.stock_levels().await?;
-        self.check(levels.into_iter().map(|level| level.product).collect(), settling).await
+        let mut summary = Summary::default();
+        let mut after = None;
+        loop {
+            let shelves = self.ledger.shelves(after, SHELVES_PER_PAGE).await?;
+            let Some(last) = shelves.last() else { return Ok(summary) };
+            after = Some(last.level.product);
+            let products: Vec<_> = shelves.iter().map(|shelf| shelf.level.product).collect();
+            let levels = self.gate.levels(&products).await?;
+            summary.compared += levels.iter().flatten().count() as u64;
+            // Most are equal at first sight; the others are being sold, or differ.
+            let differs = |(shelf, level): &(&Shelf, _)| *level != Some(shelf.level);
+            let loaded = shelves.iter().zip(levels).filter(|(_, level)| level.is_some());
+            let others = loaded.filter(differs).map(|(shelf, _)| shelf.level.product).collect();
+            let found = self.check(others, settling).await?;
+            summary.drifted += found.drifted;
+            summary.units += found.units;
+            summary.holds += found.holds;
+        }
     }
 
     async fn check(&self, products: Vec<ProductId>, settling: Duration) -> Result<Summary, Unavailable> {
         let mut summary = Summary::default();
         for product in products {
             let Some(drift) = self.mend(product, settling).await? else { continue };
-            summary.compared += 1;
             summary.holds += drift.holds;
             if drift != Drift::default() {
                 summary.drifted += 1;

@@ -1,9 +1,13 @@
-//! What runs in the background: sagas that nobody drives, and holds that nobody wants.
+//! What runs in the background: signs of life, sagas that nobody drives, holds that nobody wants, the
+//! comparison of gate and ledger.
 
+mod heartbeat;
+mod reconcile_stock;
 mod recover_sagas;
 mod sweep_holds;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -12,12 +16,28 @@ use crate::saga::{Engine, Ports};
 /// The background tasks of a shop.
 pub struct Workers(Vec<JoinHandle<()>>);
 
+/// When the tasks do what they do.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// Whether other servers use the same stores.
+    pub several_servers: bool,
+    /// A server that has not said for so long that it lives has died.
+    pub dead_after: Duration,
+    /// Pause between two comparisons of gate and ledger.
+    pub compare_every: Duration,
+}
+
 /// Starts all of them.
-pub fn start(engine: &Arc<Engine>, ports: &Ports) -> Workers {
-    Workers(vec![
+pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Workers {
+    let mut tasks = vec![
         tokio::spawn(recover_sagas::run(Arc::clone(engine))),
         tokio::spawn(sweep_holds::run(Arc::clone(engine), ports.clone())),
-    ])
+        tokio::spawn(reconcile_stock::run(ports.clone(), schedule.compare_every)),
+    ];
+    if schedule.several_servers {
+        tasks.push(tokio::spawn(heartbeat::run(Arc::clone(engine), ports.clone(), schedule.dead_after)));
+    }
+    Workers(tasks)
 }
 
 impl Workers {

@@ -11,6 +11,7 @@ pub mod list_orders;
 pub mod list_products;
 pub mod list_sagas;
 pub mod login;
+pub mod metrics;
 pub mod register;
 pub mod resume_saga;
 pub mod view_order;

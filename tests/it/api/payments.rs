@@ -168,7 +168,7 @@ async fn a_charge_that_arrives_after_it_was_voided_takes_no_money() {
     let late_ms = 500;
     let app = TestApp::builder()
         .product(1)
-        .config(|c| {
+        .config(move |c| {
             c.payments.faults.timeout_ms = 1;
             c.payments.faults.late_ms = late_ms;
             c.sale.act_tries_max = 2;

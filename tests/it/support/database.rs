@@ -1,8 +1,10 @@
 //! A database of a test's own on the real MySQL, dropped with it.
 
+use std::collections::BTreeMap;
+
 use holdfast::adapters::mysql::{MysqlLedger, Settings};
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, SslOpts};
+use mysql_async::{Conn, OptsBuilder, Row, SslOpts};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
@@ -50,6 +52,23 @@ impl Database {
         Settings::parse(&self.url(), Self::password().into(), CONNECTIONS_MAX).expect("a URL of the tests")
     }
 
+    /// Every row of every table, but for what servers say about themselves.
+    pub async fn contents(&self) -> BTreeMap<String, Vec<String>> {
+        let mut connection = connect().await;
+        connection.query_drop(format!("USE {}", self.name)).await.expect("it is there");
+        let tables: Vec<String> = connection.query("SHOW TABLES").await.expect("it answers");
+        let mut contents = BTreeMap::new();
+        for table in tables.into_iter().filter(|table| table != "instances") {
+            let rows: Vec<Row> =
+                connection.query(format!("SELECT * FROM {table}")).await.expect("it answers");
+            let mut rows: Vec<String> = rows.into_iter().map(|row| format!("{:?}", row.unwrap())).collect();
+            rows.sort();
+            contents.insert(table, rows);
+        }
+        connection.disconnect().await.expect("it says goodbye");
+        contents
+    }
+
     /// Opens the ledger in it.
     pub async fn ledger(&self) -> MysqlLedger {
         MysqlLedger::open(&self.settings()).await.expect("the ledger opens")
@@ -71,6 +90,13 @@ impl Drop for Database {
 
 /// Does something on the primary.
 async fn administer(statement: &str) {
+    let mut connection = connect().await;
+    connection.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    connection.disconnect().await.expect("it says goodbye");
+}
+
+/// A connection to the primary.
+async fn connect() -> Conn {
     let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
     let settings =
         Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL");
@@ -84,12 +110,10 @@ async fn administer(statement: &str) {
         .pass(Some(settings.password.expose_secret()))
         .prefer_socket(false)
         .ssl_opts(Some(ssl));
-    let mut connection = Conn::new(options).await.unwrap_or_else(|error| {
+    Conn::new(options).await.unwrap_or_else(|error| {
         panic!(
             "MySQL does not answer at {host}:{port} ({error}): start it with `cargo xtask services up`, or name yours \
              in HOLDFAST_TEST_MYSQL and HOLDFAST_TEST_MYSQL_PASSWORD"
         )
-    });
-    connection.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
-    connection.disconnect().await.expect("it says goodbye");
+    })
 }

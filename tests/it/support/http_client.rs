@@ -3,6 +3,7 @@
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use holdfast::http::problem::Kind;
@@ -17,9 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody who talks to the shop, signed in or not.
 pub struct Client {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    next: AtomicUsize,
     pub token: Option<String>,
-    connection: Mutex<Option<Connection>>,
+    /// One for each address.
+    connections: Mutex<Vec<Option<Connection>>>,
 }
 
 /// A request about to be sent; awaiting it sends it.
@@ -47,7 +50,13 @@ pub struct Connection {
 
 impl Client {
     pub fn new(address: SocketAddr, token: Option<String>) -> Self {
-        Self { address, token, connection: Mutex::default() }
+        Self::alternating(vec![address], token)
+    }
+
+    /// Somebody whose requests go to one server after the other.
+    pub fn alternating(addresses: Vec<SocketAddr>, token: Option<String>) -> Self {
+        let connections = Mutex::new(addresses.iter().map(|_| None).collect());
+        Self { addresses, next: AtomicUsize::new(0), token, connections }
     }
 
     pub fn request(&self, method: &str, path: &str) -> Request<'_> {
@@ -144,10 +153,12 @@ impl Request<'_> {
     }
 
     async fn send(self) -> Answer {
-        let mut slot = self.client.connection.lock().await;
+        let server = self.client.next.fetch_add(1, Ordering::Relaxed) % self.client.addresses.len();
+        let mut connections = self.client.connections.lock().await;
+        let slot = &mut connections[server];
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => Connection::open(self.client.address).await,
+            None => Connection::open(self.client.addresses[server]).await,
         };
         connection.write(&self.bytes()).await;
         let answer = connection.answer().await;

@@ -5,6 +5,7 @@ pub mod goods;
 pub mod http_client;
 pub mod misbehaving;
 pub mod process;
+pub mod profile;
 pub mod redis_cluster;
 pub mod retail;
 pub mod shop;

@@ -16,7 +16,8 @@ use super::goods::new_order_id;
 /// Names the cluster, when it is not the one of `cargo xtask services up`.
 const VARIABLE: &str = "HOLDFAST_TEST_REDIS";
 
-fn addresses() -> String {
+/// Addresses of its nodes.
+pub fn addresses() -> String {
     std::env::var(VARIABLE).unwrap_or_else(|_| {
         let nodes: Vec<String> = (17_001..=17_006).map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis://{}", nodes.join(","))

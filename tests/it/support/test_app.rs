@@ -15,12 +15,12 @@ use holdfast::http::{router, server};
 use holdfast::ports::ledger::Role;
 use holdfast::ports::payments::ChargeRecord;
 use rusqlite::OpenFlags;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::http_client::{Answer, Client, Connection};
+use super::profile::Stores;
 use super::wait_for;
 
 /// Signs the tokens of every test shop.
@@ -31,19 +31,27 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A shop that is open.
 pub struct TestApp {
+    /// The first server.
     pub shop: Arc<App>,
     pub address: SocketAddr,
+    servers: Vec<Running>,
+    stores: Stores,
+}
+
+struct Running {
+    shop: Arc<App>,
+    address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
-    directory: TempDir,
 }
 
 /// What a shop begins with.
 pub struct Builder {
-    config: Config,
+    changes: Vec<Change>,
     products: Vec<NewProduct>,
-    directory: TempDir,
 }
+
+type Change = Box<dyn FnOnce(&mut Config) + Send>;
 
 /// Everything the stores hold, table by table, and the levels of the gate.
 #[derive(PartialEq, Debug)]
@@ -54,18 +62,12 @@ pub struct Contents {
 
 impl TestApp {
     pub fn builder() -> Builder {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut config = Config::load(None, &Flags::default()).expect("the defaults are good");
-        config.data_dir = directory.path().to_owned();
-        config.auth.secret = Some(SECRET.to_owned().into());
-        // A slow machine is no reason to be told that an order is on its way.
-        config.sale.answer_within_ms = 30_000;
-        Builder { config, products: Vec::new(), directory }
+        Builder { changes: Vec::new(), products: Vec::new() }
     }
 
     /// Somebody who is not signed in.
     pub fn anybody(&self) -> Client {
-        Client::new(self.address, None)
+        Client::alternating(self.addresses(), None)
     }
 
     pub fn customer(&self, id: i64) -> Client {
@@ -77,7 +79,17 @@ impl TestApp {
     }
 
     fn signed_in(&self, id: i64, role: Role) -> Client {
-        Client::new(self.address, Some(self.shop.tokens.issue(Principal { user: UserId(id), role })))
+        let token = self.shop.tokens.issue(Principal { user: UserId(id), role });
+        Client::alternating(self.addresses(), Some(token))
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
+    }
+
+    /// Orders on their way on any server.
+    fn in_flight(&self) -> usize {
+        self.servers.iter().map(|server| server.shop.engine.in_flight()).sum()
     }
 
     /// A connection for what no client would send.
@@ -98,15 +110,21 @@ impl TestApp {
 
     /// Waits until no order is on its way.
     pub async fn quiet(&self) {
-        wait_for("no order is on its way", PATIENCE, async || self.shop.engine.in_flight() == 0).await;
+        wait_for("no order is on its way", PATIENCE, async || self.in_flight() == 0).await;
     }
 
     /// Everything there is.
     pub async fn contents(&self) -> Contents {
         self.quiet().await;
-        let mut tables = BTreeMap::new();
+        let mut tables = match self.stores.in_cluster() {
+            Some(cluster) => cluster.database.contents().await,
+            None => BTreeMap::new(),
+        };
         for file in ["ledger.sqlite3", "gateway.sqlite3"] {
-            read_tables(&self.directory.path().join(file), &mut tables).expect("the file can be read");
+            let file = self.stores.path().join(file);
+            if file.exists() {
+                read_tables(&file, &mut tables).expect("the file can be read");
+            }
         }
         Contents { tables, gate: self.gate_levels().await }
     }
@@ -133,23 +151,28 @@ impl TestApp {
         let open = async || stores.ledger.open_sagas(usize::MAX).await.expect("the ledger answers");
         self.quiet().await;
         wait_for("no saga is open", PATIENCE, async || open().await.is_empty()).await;
-        let audit = Audit {
-            ledger: Arc::clone(&stores.ledger),
-            payments: Arc::clone(&stores.payments),
-            events: Arc::clone(&stores.events),
-        };
-        let report = audit.run(|_| {}).await.expect("the stores answer");
+        let report = Audit::of(stores).run(|_| {}).await.expect("the stores answer");
         assert_eq!(report.broken, None, "the audit is clean");
-        let levels = stores.ledger.stock_levels().await.expect("the ledger answers");
-        assert_eq!(self.gate_levels().await, levels, "the gate agrees with the ledger");
+        let mut levels = stores.ledger.stock_levels().await.expect("the ledger answers");
+        let gate = self.gate_levels().await;
+        // A gate that servers share is loaded when somebody asks for a product.
+        levels.retain(|level| !self.stores_are_shared() || gate.iter().any(|g| g.product == level.product));
+        assert_eq!(gate, levels, "the gate agrees with the ledger");
 
-        let Self { shop, stop, server, directory, .. } = self;
-        stop.send(()).expect("the server runs");
-        server.await.expect("the server ends without a panic");
-        wait_for("nobody uses the shop", PATIENCE, async || Arc::strong_count(&shop) == 1).await;
-        Arc::into_inner(shop).expect("nobody uses it").close().await;
-        drop(directory);
+        let Self { shop, servers, stores, .. } = self;
+        drop(shop);
+        for Running { shop, stop, server, .. } in servers {
+            stop.send(()).expect("the server runs");
+            server.await.expect("the server ends without a panic");
+            wait_for("nobody uses the shop", PATIENCE, async || Arc::strong_count(&shop) == 1).await;
+            Arc::into_inner(shop).expect("nobody uses it").close().await;
+        }
+        drop(stores);
         report
+    }
+
+    fn stores_are_shared(&self) -> bool {
+        self.stores.in_cluster().is_some()
     }
 }
 
@@ -196,27 +219,44 @@ impl Builder {
         (0..count).fold(self, |builder, _| builder.product(stock))
     }
 
-    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
+    pub fn config(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.changes.push(Box::new(change));
         self
     }
 
     pub async fn start(self) -> TestApp {
-        let Self { config, products, directory } = self;
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let limits = config.server.clone();
-        let shop = Arc::new(App::build(config).await.expect("the shop opens"));
+        let Self { changes, products } = self;
+        let stores = Stores::fresh().await;
+        let mut config = Config::load(None, &Flags::default()).expect("the defaults are good");
+        stores.configure(&mut config);
+        config.auth.secret = Some(SECRET.to_owned().into());
+        // A slow machine is no reason to be told that an order is on its way.
+        config.sale.answer_within_ms = 30_000;
+        changes.into_iter().for_each(|change| change(&mut config));
+        let mut servers = Vec::new();
+        for _ in 0..stores.servers() {
+            servers.push(run(config.clone()).await);
+        }
+        let (shop, address) = (Arc::clone(&servers[0].shop), servers[0].address);
         shop.stock_room.create_products(products).await.expect("products are created");
-        let routes = router::router(Arc::clone(&shop));
-        let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(async move {
-            let stopped = async {
-                // A test that panics drops the sender.
-                let _ = stopped.await;
-            };
-            server::serve(listener, routes, &limits, stopped).await;
-        });
-        TestApp { shop, address, stop, server, directory }
+        TestApp { shop, address, servers, stores }
     }
+}
+
+/// Opens a server at an address of its own.
+async fn run(config: Config) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let limits = config.server.clone();
+    let shop = Arc::new(App::build(config).await.expect("the shop opens"));
+    let routes = router::router(Arc::clone(&shop));
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::spawn(async move {
+        let stopped = async {
+            // A test that panics drops the sender.
+            let _ = stopped.await;
+        };
+        server::serve(listener, routes, &limits, stopped).await;
+    });
+    Running { shop, address, stop, server }
 }

@@ -93,12 +93,6 @@ impl RedisStockGate {
         Self { cluster, keys: Keys::new(prefix), scripts, touched, troubles }
     }
 
-    /// Calls that Redis did not answer, since the start. When it grows, the gate may have lost what it was
-    /// told, and has to be compared with the ledger.
-    pub fn troubles(&self) -> u64 {
-        self.troubles.load(Ordering::Relaxed)
-    }
-
     async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -265,6 +259,10 @@ impl StockGate for RedisStockGate {
             Hold { lines: lines.into(), ..hold }
         });
         Ok(whole.collect())
+    }
+
+    fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::Relaxed)
     }
 
     async fn inspect(&self, product: ProductId) -> Result<Option<Inspection>, Unavailable> {
