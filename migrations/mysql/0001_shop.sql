@@ -3,7 +3,9 @@
 
 CREATE TABLE accounts (
     id            BIGINT       NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    email         VARCHAR(254) NOT NULL COLLATE utf8mb4_0900_as_ci UNIQUE,
+    email         VARCHAR(254) NOT NULL,
+    -- In small letters. No collation compares like this: the ones that ignore case ignore more than case.
+    email_lower   VARCHAR(254) NOT NULL UNIQUE,
     password_hash VARCHAR(512) NOT NULL,
     role          VARCHAR(16)  NOT NULL CHECK (role IN ('customer', 'admin')),
     created_at    BIGINT       NOT NULL,

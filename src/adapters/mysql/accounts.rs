@@ -24,9 +24,13 @@ pub async fn create(
     at: Timestamp,
 ) -> Result<std::result::Result<UserId, AccountError>> {
     let message = Message::default()
-        .words("INSERT INTO accounts (email, password_hash, role, created_at)")
+        .words("INSERT INTO accounts (email, email_lower, password_hash, role, created_at)")
         .rows([()], |row, ()| {
-            row.add(email).add(password_hash).add(role_word(role)).add(at.0);
+            row.add(email)
+                .add(&*email.to_ascii_lowercase())
+                .add(password_hash)
+                .add(role_word(role))
+                .add(at.0);
         })
         .words(";SELECT LAST_INSERT_ID()");
     let mut answers = match send(connection, message).await {
@@ -39,8 +43,8 @@ pub async fn create(
 
 pub async fn by_email(connection: &mut Conn, email: &str) -> Result<Option<Account>> {
     let message = Message::default()
-        .words("SELECT id, email, password_hash, role FROM accounts WHERE email = ")
-        .value(email);
+        .words("SELECT id, email, password_hash, role FROM accounts WHERE email_lower = ")
+        .value(&*email.to_ascii_lowercase());
     let Some(mut row) = ask(connection, message).await?.into_iter().next() else { return Ok(None) };
     let role = match &*take::<String>(&mut row, 3)? {
         "admin" => Role::Admin,

@@ -61,7 +61,7 @@ impl Database {
         for table in tables.into_iter().filter(|table| table != "instances") {
             let rows: Vec<Row> =
                 connection.query(format!("SELECT * FROM {table}")).await.expect("it answers");
-            let mut rows: Vec<String> = rows.into_iter().map(|row| format!("{:?}", row.unwrap())).collect();
+            let mut rows: Vec<String> = rows.into_iter().map(shown).collect();
             rows.sort();
             contents.insert(table, rows);
         }
@@ -73,6 +73,11 @@ impl Database {
     pub async fn ledger(&self) -> MysqlLedger {
         MysqlLedger::open(&self.settings()).await.expect("the ledger opens")
     }
+}
+
+/// Every value of a row, in full.
+fn shown(row: Row) -> String {
+    row.unwrap().iter().map(|value| value.as_sql(true)).collect::<Vec<_>>().join(", ")
 }
 
 impl Drop for Database {
@@ -91,6 +96,8 @@ impl Drop for Database {
 /// Does something on the primary.
 async fn administer(statement: &str) {
     let mut connection = connect().await;
+    // Without this a test that failed in the middle of a transaction would never end.
+    connection.query_drop("SET SESSION lock_wait_timeout = 5").await.expect("a setting");
     connection.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     connection.disconnect().await.expect("it says goodbye");
 }

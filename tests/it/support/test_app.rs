@@ -108,6 +108,23 @@ impl TestApp {
         self.shop.stores.payments.list(None, usize::MAX).await.expect("the gateway answers")
     }
 
+    /// How many servers there are.
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Looks at a product until it is shown with so many units: at once, or as soon as caches that servers share
+    /// have forgotten what was before.
+    pub async fn shows(&self, product: i64, available: i64) {
+        let (anybody, path) = (self.anybody(), format!("/api/v1/products/{product}"));
+        wait_for("the view shows what is left", PATIENCE, async || {
+            let shown = anybody.get(&path).await.expect(200).json();
+            assert!(self.stores_are_shared() || shown["available"] == available, "{shown}");
+            shown["available"] == available
+        })
+        .await;
+    }
+
     /// Waits until no order is on its way.
     pub async fn quiet(&self) {
         wait_for("no order is on its way", PATIENCE, async || self.in_flight() == 0).await;
