@@ -12,8 +12,6 @@ use crate::support::{slate, wait_for};
 
 use super::plot::{Cancel, Expected, Plot, Then};
 
-use holdfast::ports::ledger::Ledger as _;
-
 use Half::{Act, Undo};
 use StepName::{ConfirmOrder, CreateOrder, TakePayment};
 

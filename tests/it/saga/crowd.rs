@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use holdfast::domain::{OrderStatus, ProductId, Purchase, Refusal, UserId};
-use holdfast::ports::ledger::Ledger as _;
 use holdfast::saga::{Answer, CancelAnswer, PurchaseAnswer};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};

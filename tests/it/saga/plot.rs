@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use holdfast::domain::{OrderStatus, Purchase, Reason, Refusal, StepName, UserId};
-use holdfast::ports::ledger::Ledger as _;
-use holdfast::ports::stock_gate::StockGate as _;
 use holdfast::saga::{Answer, CancelAnswer, PurchaseAnswer};
 
 use crate::support::goods::{paid_with, purchase};
@@ -97,6 +95,8 @@ impl Plot {
                 process.kill();
                 process = Process::start(&home, &|step| step);
                 process.run(process.shop.until_quiet());
+                // A gate that outlives its servers remembers what they held.
+                process.run(process.shop.sweep());
             }
             Then::IsLost => process.run(async {
                 let shop = &process.shop;
@@ -155,6 +155,7 @@ impl Plot {
             });
             process.kill();
             process = Process::start(&home, &|step| step);
+            process.run(process.shop.sweep());
         }
         process.run(self.last_act(&process, buying(), &context));
         process.kill();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use holdfast::adapters::gateway::Faults;
 use holdfast::domain::UserId;
-use holdfast::ports::ledger::Ledger as _;
 use holdfast::saga::{Answer, PurchaseAnswer};
 
 use crate::support::goods::{paid_with, purchase};

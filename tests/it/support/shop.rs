@@ -1,23 +1,25 @@
-//! A shop made of the embedded adapters over files of its own, that can be killed and opened again.
+//! A shop made of real adapters over stores of its own, that can be killed and opened again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::adapters::gateway::{Faults, SimulatedGateway};
 use holdfast::adapters::memory::{MemoryLock, MemoryStockGate};
+use holdfast::adapters::mysql::MysqlOutboxLog;
+use holdfast::adapters::redis::{RedisLock, RedisStockGate};
 use holdfast::adapters::sqlite::{OutboxLog, SqliteLedger};
-use holdfast::domain::{Order, OrderId, Timestamp, Tries};
+use holdfast::domain::{Order, OrderId, Tries};
 use holdfast::ports::clock::SystemClock;
 use holdfast::ports::event_log::EventLog;
-use holdfast::ports::ledger::Ledger as _;
-use holdfast::ports::stock_gate::StockGate as _;
+use holdfast::ports::ledger::Ledger;
+use holdfast::ports::lock::Lock;
+use holdfast::ports::stock_gate::StockGate;
 use holdfast::saga::{Answer, Engine, EngineConfig, GateKeeper, Ports, PurchaseAnswer, PurchaseLock, Step};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::goods::now;
-use super::wait_for;
+use super::profile::Stores;
+use super::{redis_cluster, wait_for};
 
 /// Long enough for anything that a test waits for; only a failing test waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,22 +47,40 @@ pub const NO_FAULTS: Faults = Faults {
     duplicate_rate: 0.0,
 };
 
-/// The files of one shop. They outlive every process that opens them.
+/// The stores of one shop. They outlive every process that opens them.
 pub struct Home {
-    dir: TempDir,
+    stores: Stores,
 }
 
 impl Home {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory for the shop's files") }
+        // Tests without a runtime need one, and those with one must not wait in it.
+        let fresh = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(Stores::fresh())
+        });
+        Self { stores: fresh.join().expect("the stores are there") }
     }
 
-    pub fn ledger(&self) -> PathBuf {
-        self.dir.path().join("ledger.db")
-    }
-
-    pub fn gateway(&self) -> PathBuf {
-        self.dir.path().join("gateway.db")
+    /// The adapters over these stores: ledger, log, gate and lock.
+    async fn open(&self) -> (Arc<dyn Ledger>, Arc<dyn EventLog>, Arc<dyn StockGate>, Arc<dyn Lock>) {
+        match self.stores.in_cluster() {
+            Some(cluster) => {
+                let ledger = Arc::new(cluster.database.ledger().await);
+                let log = Arc::new(MysqlOutboxLog::new(Arc::clone(&ledger)));
+                let redis = redis_cluster::cluster().await;
+                let gate = Arc::new(RedisStockGate::new(Arc::clone(&redis), &cluster.prefix));
+                let lock = Arc::new(RedisLock::new(redis, Arc::new(SystemClock), &cluster.prefix));
+                (ledger, log, gate, lock)
+            }
+            None => {
+                let path = self.stores.path().join("ledger.db");
+                let ledger = SqliteLedger::open(&path, now()).expect("the ledger opens");
+                let log = OutboxLog::new(ledger.readers().clone());
+                let gate = Arc::new(MemoryStockGate::default());
+                (Arc::new(ledger), log, gate, Arc::new(MemoryLock::default()))
+            }
+        }
     }
 }
 
@@ -71,8 +91,8 @@ pub type Wrap<'a> = &'a dyn Fn(Arc<dyn Step>) -> Arc<dyn Step>;
 pub struct Shop {
     pub engine: Arc<Engine>,
     pub keeper: Arc<GateKeeper>,
-    pub ledger: Arc<SqliteLedger>,
-    pub gate: Arc<MemoryStockGate>,
+    pub ledger: Arc<dyn Ledger>,
+    pub gate: Arc<dyn StockGate>,
     pub payments: Arc<SimulatedGateway>,
     pub log: Arc<dyn EventLog>,
 }
@@ -86,17 +106,20 @@ impl Shop {
     /// Opens the shop with steps wrapped by `wrap`.
     pub async fn open_with(home: &Home, config: EngineConfig, faults: Faults, wrap: Wrap<'_>) -> Self {
         let clock = Arc::new(SystemClock);
-        let ledger = Arc::new(SqliteLedger::open(&home.ledger(), now()).expect("the ledger opens"));
-        let gate = Arc::new(MemoryStockGate::default());
-        let payments = SimulatedGateway::open(&home.gateway(), clock.clone(), faults);
+        let (ledger, log, gate, lock) = home.open().await;
+        let gateway = home.stores.path().join("gateway.db");
+        let payments = SimulatedGateway::open(&gateway, clock.clone(), faults);
         let payments = Arc::new(payments.expect("the gateway's file opens"));
-        let log = OutboxLog::new(ledger.readers().clone());
-        let lock = Arc::new(MemoryLock::default());
         let ports = Ports::new(ledger.clone(), gate.clone(), lock, payments.clone(), clock);
         let keeper = Arc::clone(&ports.keeper);
         let steps = Engine::steps(&ports).map(|(step, workers)| (wrap(step), workers));
         let engine = Engine::start_with(steps, ports, config);
-        engine.recover().await.expect("the engine recovers");
+        match home.stores.in_cluster() {
+            // Whoever had it before gives no sign of life.
+            Some(_) => engine.take_over(Duration::ZERO).await,
+            None => engine.recover().await,
+        }
+        .expect("the engine recovers");
         Self { engine, keeper, ledger, gate, payments, log }
     }
 
@@ -137,11 +160,14 @@ impl Shop {
         .await;
     }
 
-    /// Gives holds back that have no order and will never get one, whatever their deadline.
+    /// Gives holds back that have no order and will never get one, whatever their deadline and whoever had
+    /// them, and makes gate and ledger equal.
     pub async fn sweep(&self) {
-        let overdue = self.gate.overdue(Timestamp(i64::MAX)).await.expect("overdue holds");
-        for hold in overdue {
-            self.keeper.give_up(&hold).await.expect("ledger and gate answer");
+        for level in self.ledger.stock_levels().await.expect("levels") {
+            let found = self.gate.inspect(level.product).await.expect("the gate answers");
+            for (hold, _) in found.into_iter().flat_map(|found| found.holds).filter(|(_, ordered)| !ordered) {
+                self.keeper.give_up(&hold).await.expect("ledger and gate answer");
+            }
         }
         self.keeper.check_all(Duration::ZERO).await.expect("ledger and gate answer");
     }
@@ -176,6 +202,6 @@ impl Process {
         let shop = Arc::into_inner(self.shop).expect("no task of a dead process is left");
         let ledger = shop.ledger.clone();
         drop(shop);
-        Arc::into_inner(ledger).expect("nobody writes to the ledger any more");
+        assert_eq!(Arc::strong_count(&ledger), 1, "nobody writes to the ledger any more");
     }
 }

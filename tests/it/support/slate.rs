@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use holdfast::domain::{Event, EventBody, Order, OrderId, OrderStatus, ProductId, StockLevel, Timestamp};
 use holdfast::ports::event_log::Position;
-use holdfast::ports::ledger::Ledger as _;
 use holdfast::ports::payments::{ChargeRecord, ChargeState, Payments as _};
-use holdfast::ports::stock_gate::StockGate as _;
 
 use super::shop::Shop;
 
