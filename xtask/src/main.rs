@@ -21,10 +21,13 @@ const CHECKS: &[&[&str]] = &[
 ];
 
 /// Everything once, the shop over its embedded database.
-const ALL_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet"]];
+const ALL_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet", "--", "--skip", "outages"]];
 
 /// What also runs over MySQL and Redis.
-const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it"]];
+const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "api::", "saga::"]];
+
+/// What stops the services that everybody else uses: alone, and one after the other.
+const OUTAGE_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "outages", "--test-threads=1"]];
 
 /// What needs no service. Tests that need one live in modules whose name says `cluster`.
 const EMBEDDED_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet", "--", "--skip", "cluster"]];
@@ -68,7 +71,9 @@ fn target() -> PathBuf {
 fn test() -> Result<(), String> {
     run(CHECKS, &[])?;
     let services = services::ensure()?;
-    let passed = run(ALL_TESTS, &services.environment).and_then(|()| test_cluster(&services.environment));
+    let passed = run(ALL_TESTS, &services.environment)
+        .and_then(|()| test_cluster(&services.environment))
+        .and_then(|()| run(OUTAGE_TESTS, &services.environment));
     // Both are told, but a failed test matters more.
     let stopped = services.stop();
     passed.and(stopped)

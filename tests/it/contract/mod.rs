@@ -4,6 +4,7 @@
 mod event_log;
 mod ledger;
 mod lock;
+mod members;
 mod payments;
 mod stock_gate;
 mod store_file;

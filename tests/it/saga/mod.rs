@@ -3,6 +3,7 @@
 
 mod cancel;
 mod crowd;
+mod keeper;
 mod matrix;
 mod plot;
 mod storm;

@@ -69,6 +69,15 @@ impl Database {
         contents
     }
 
+    /// Connections to this database on the replica.
+    pub async fn connections_to_replica(&self) -> u64 {
+        let mut connection = connect_to(1).await;
+        let count = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}'", self.name);
+        let count = connection.query_first(count).await.expect("it answers").expect("a number");
+        connection.disconnect().await.expect("it says goodbye");
+        count
+    }
+
     /// Opens the ledger in it.
     pub async fn ledger(&self) -> MysqlLedger {
         MysqlLedger::open(&self.settings()).await.expect("the ledger opens")
@@ -104,10 +113,15 @@ async fn administer(statement: &str) {
 
 /// A connection to the primary.
 async fn connect() -> Conn {
+    connect_to(0).await
+}
+
+/// A connection to one of the members.
+async fn connect_to(member: usize) -> Conn {
     let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
     let settings =
         Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL");
-    let (host, port) = settings.addresses[0].clone();
+    let (host, port) = settings.addresses[member].clone();
     let ssl =
         SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
     let options = OptsBuilder::default()

@@ -130,6 +130,14 @@ impl Shop {
         products
     }
 
+    /// Creates one more product and loads it.
+    pub async fn stock_more(&self, units: i64) -> holdfast::domain::ProductId {
+        let more = super::goods::new_product("more", units, super::goods::PRICE);
+        let created = self.ledger.create_products(vec![more], now()).await.expect("created");
+        self.keeper.load_all().await.expect("the gate loads");
+        created[0].id
+    }
+
     /// Buys and waits for the end.
     pub async fn buy(&self, purchase: holdfast::domain::Purchase) -> Answer {
         match self.engine.purchase(purchase).await.expect("the ledger answers") {
