@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use holdfast::adapters::sqlite::{OutboxLog, SqliteLedger};
 use holdfast::domain::{Event, ProductId};
 use holdfast::ports::event_log::{EventLog, Position};
 use holdfast::ports::ledger::{Confirmation, Ledger, NewOrder, SagaRef};
-use tempfile::TempDir;
 
 use crate::support::goods::{driver, new_order_id, now, purchase, stock};
+use crate::support::profile::Stores;
+use crate::support::shop::Home;
 
 use super::suite;
 
@@ -16,24 +16,19 @@ use super::suite;
 struct Told {
     ledger: Arc<dyn Ledger>,
     log: Arc<dyn EventLog>,
-    dir: TempDir,
+    home: Home,
 }
 
 impl Told {
-    fn outbox() -> Self {
-        Self::outbox_in(tempfile::tempdir().expect("a directory"))
+    async fn over(home: Home) -> Self {
+        let (ledger, log, ..) = home.open().await;
+        Self { ledger, log, home }
     }
 
-    fn outbox_in(dir: TempDir) -> Self {
-        let ledger = SqliteLedger::open(&dir.path().join("ledger.db"), now()).expect("it opens");
-        let log = OutboxLog::new(ledger.readers().clone());
-        Self { ledger: Arc::new(ledger), log, dir }
-    }
-
-    fn opened_again(self) -> Self {
-        let Self { ledger, log, dir } = self;
+    async fn opened_again(self) -> Self {
+        let Self { ledger, log, home } = self;
         drop((ledger, log));
-        Self::outbox_in(dir)
+        Self::over(home).await
     }
 
     async fn order(&self, user: i64, product: ProductId) -> NewOrder {
@@ -120,7 +115,7 @@ async fn it_is_the_same_after_opening_again(told: Told) {
     let new = told.order(1, product).await;
     told.confirm(&new).await;
     let before = told.read(Position::default(), 100).await;
-    let told = told.opened_again();
+    let told = told.opened_again().await;
     assert_eq!(told.read(Position::default(), 100).await, before);
     told.order(2, product).await;
     let after = told.read(before.last().expect("two entries").0, 100).await;
@@ -129,7 +124,19 @@ async fn it_is_the_same_after_opening_again(told: Told) {
 
 suite!(
     outbox,
-    super::Told::outbox(),
+    super::Told::over(super::Home::over(super::Stores::embedded())).await,
+    [
+        an_empty_log_has_nothing_to_tell,
+        commits_are_told_in_order_and_whole,
+        reading_goes_on_after_a_position,
+        what_was_refused_is_not_told,
+        it_is_the_same_after_opening_again,
+    ]
+);
+
+suite!(
+    cluster,
+    super::Told::over(super::Home::over(super::Stores::cluster().await)).await,
     [
         an_empty_log_has_nothing_to_tell,
         commits_are_told_in_order_and_whole,

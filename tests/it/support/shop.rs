@@ -59,11 +59,15 @@ impl Home {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(Stores::fresh())
         });
-        Self { stores: fresh.join().expect("the stores are there") }
+        Self::over(fresh.join().expect("the stores are there"))
+    }
+
+    pub fn over(stores: Stores) -> Self {
+        Self { stores }
     }
 
     /// The adapters over these stores: ledger, log, gate and lock.
-    async fn open(&self) -> (Arc<dyn Ledger>, Arc<dyn EventLog>, Arc<dyn StockGate>, Arc<dyn Lock>) {
+    pub async fn open(&self) -> (Arc<dyn Ledger>, Arc<dyn EventLog>, Arc<dyn StockGate>, Arc<dyn Lock>) {
         match self.stores.in_cluster() {
             Some(cluster) => {
                 let ledger = Arc::new(cluster.database.ledger().await);
