@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use crate::app::{BuildError, CONNECTIONS_OF_ONE_COMMAND, Stores};
 use crate::config::Config;
 use crate::data_dir::DataDirError;
+use crate::domain::ProductId;
 
 use super::{Common, output};
 
@@ -58,9 +59,16 @@ fn bad(check: &'static str, detail: impl Into<String>) -> Finding {
 
 async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![good("configuration", "every setting is known and in bounds")];
+    let mut gate = None;
     let (stores, running) = match Stores::open(config, CONNECTIONS_OF_ONE_COMMAND).await {
         Ok(stores) => {
             let answer = stores.ledger.ping().await;
+            if let Some(shared) = stores.shared() {
+                gate = Some(match shared.gate.levels(&[ProductId(1)]).await {
+                    Ok(_) => good("gate", "Redis answers"),
+                    Err(error) => bad("gate", error.to_string()),
+                });
+            }
             let finding = match answer {
                 Ok(()) => good("stores", "they open, are at this version and commit to the disk"),
                 Err(error) => bad("stores", format!("the ledger does not commit: {error}")),
@@ -73,6 +81,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
         Err(error) => (bad("stores", error.to_string()), false),
     };
     findings.push(stores);
+    findings.extend(gate);
     findings.push(listen(config, running).await);
     findings.push(free_space(config));
     findings.push(open_files(config));

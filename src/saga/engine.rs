@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{
     Driver, Ending, Hold, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal,
@@ -27,6 +27,9 @@ use super::ticket::{Admission, Answer, Desk, Standing};
 
 /// Longest pause between two looks at an order that another server drives.
 const FOLLOW_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// How long a buyer whose time is over waits at most to hear what stands under the key.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// How long keys are remembered.
 const KEYS_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -240,7 +243,11 @@ impl Engine {
         purchase: &Purchase,
         until: Instant,
     ) -> Result<Option<PurchaseAnswer>, Unavailable> {
-        Ok(match self.known(purchase).await? {
+        // Whatever the ledger does, there is an answer soon; the same key tells the truth later.
+        let latest = until.max(Instant::now() + LAST_LOOK);
+        let known = timeout_at(latest, self.known(purchase)).await;
+        let known = known.unwrap_or_else(|_| Err(Unavailable("the ledger did not answer in time".into())))?;
+        Ok(match known {
             Some(PurchaseAnswer::Pending(order)) => Some(self.follow(order, until).await),
             known => known,
         })
@@ -297,7 +304,7 @@ impl Engine {
 pub(super) async fn wait(mut standing: watch::Receiver<Standing>, until: Instant) -> PurchaseAnswer {
     let ended = standing.wait_for(|standing| matches!(standing, Standing::Ended(_)));
     // On time-out or when the ticket was lost, the last standing still says what is known.
-    let _ = tokio::time::timeout_at(until, ended).await;
+    let _ = timeout_at(until, ended).await;
     let last = standing.borrow().clone();
     match last {
         Standing::Ended(answer) => PurchaseAnswer::Ended(answer),
