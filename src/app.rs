@@ -78,7 +78,7 @@ pub enum BuildError {
     Url { setting: &'static str, url: String, why: String },
     #[error("configuration: {0}")]
     Setting(&'static str),
-    #[error("{0}")]
+    #[error(transparent)]
     Database(#[from] mysql::OpenError),
     #[error("{} is missing, which belongs to the shop", path.display())]
     Missing { path: PathBuf },
