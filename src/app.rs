@@ -104,6 +104,15 @@ impl Stores {
     /// # Errors
     /// See [`BuildError`].
     pub async fn open(config: &Config, connections: usize) -> Result<Self, BuildError> {
+        Self::open_reading(config, connections, true).await
+    }
+
+    /// The same, and whether replicas are read, which may be seconds behind.
+    async fn open_reading(
+        config: &Config,
+        connections: usize,
+        reads_replicas: bool,
+    ) -> Result<Self, BuildError> {
         let back_ends = BackEnds::of(config)?;
         let directory = DataDir::new(&config.data_dir);
         match back_ends {
@@ -113,7 +122,7 @@ impl Stores {
             }
             BackEnds::Cluster(cluster) => {
                 directory.create()?;
-                Self::open_cluster(config, *cluster, connections).await
+                Self::open_cluster(config, *cluster, connections, reads_replicas).await
             }
         }
     }
@@ -139,7 +148,8 @@ impl Stores {
                 let lock = directory.lock_existing()?;
                 Self::open_embedded(config, &files, lock)
             }
-            None => Self::open(config, CONNECTIONS_OF_ONE_COMMAND).await,
+            // A command that looks at a shop compares the stores with each other.
+            None => Self::open_reading(config, CONNECTIONS_OF_ONE_COMMAND, false).await,
         }
     }
 
@@ -158,10 +168,11 @@ impl Stores {
         config: &Config,
         cluster: ClusterBackEnds,
         connections: usize,
+        reads_replicas: bool,
     ) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         SimulatedGateway::inspect(&cluster.gateway)?;
-        let settings = mysql::Settings { connections_max: connections, ..cluster.database };
+        let settings = mysql::Settings { connections_max: connections, reads_replicas, ..cluster.database };
         let ledger = Arc::new(MysqlLedger::open(&settings).await?);
         let events = Arc::new(MysqlOutboxLog::new(Arc::clone(&ledger)));
         let payments = open_gateway(config, &cluster.gateway, &clock)?;

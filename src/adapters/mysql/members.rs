@@ -46,6 +46,9 @@ pub struct Settings {
     pub database: String,
     /// Connections to any one member.
     pub connections_max: usize,
+    /// Whether what may be seconds old is read from replicas. Whoever compares what they read with anything
+    /// else must not.
+    pub reads_replicas: bool,
     /// Whose signature the members' certificates bear. Without it connections are encrypted, and nobody is
     /// asked to prove who they are.
     pub ca_file: Option<PathBuf>,
@@ -96,7 +99,7 @@ impl Settings {
         };
         let addresses = hosts.split(',').map(address).collect::<Option<Vec<_>>>().ok_or(FORM)?;
         let (user, database) = (user.to_owned(), database.to_owned());
-        Ok(Self { addresses, user, password, database, connections_max, ca_file: None })
+        Ok(Self { addresses, user, password, database, connections_max, reads_replicas: true, ca_file: None })
     }
 
     /// The addresses, for messages.
@@ -163,6 +166,7 @@ pub struct Members {
     look: Arc<Notify>,
     lookout: JoinHandle<()>,
     next_reader: AtomicUsize,
+    reads_replicas: bool,
 }
 
 impl Members {
@@ -177,7 +181,8 @@ impl Members {
         let (found, roles) = watch::channel(Roles::default());
         let look = Arc::new(Notify::new());
         let lookout = tokio::spawn(look_out(Arc::clone(&members), found, Arc::clone(&look)));
-        Self { members, roles, look, lookout, next_reader: AtomicUsize::new(0) }
+        let (next_reader, reads_replicas) = (AtomicUsize::new(0), settings.reads_replicas);
+        Self { members, roles, look, lookout, next_reader, reads_replicas }
     }
 
     /// A connection to the one writable member.
@@ -202,6 +207,7 @@ impl Members {
             let n = self.next_reader.fetch_add(1, Ordering::Relaxed);
             match roles.readers.len() {
                 0 => None,
+                _ if !self.reads_replicas => None,
                 readers => Some(roles.readers[n % readers]),
             }
         };

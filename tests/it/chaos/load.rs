@@ -127,7 +127,7 @@ impl Wish {
 
 /// What the shop has told a buyer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Told {
+pub enum Told {
     /// Nothing that says anything: no answer, or "try again".
     Nothing,
     /// There is an order.
@@ -139,12 +139,12 @@ enum Told {
 }
 
 impl Told {
-    fn is_final(self) -> bool {
+    pub fn is_final(self) -> bool {
         !matches!(self, Self::Nothing | Self::Pending(_))
     }
 
     /// Takes in an answer to an order, or to a look at one.
-    fn by(status: u16, body: &Value) -> Self {
+    pub fn by(status: u16, body: &Value) -> Self {
         let id =
             |order: &Value| order["id"].as_str().and_then(|id| id.parse().ok()).expect("an order has an id");
         let kind = body["type"].as_str().unwrap_or_default();

@@ -3,5 +3,5 @@
 
 pub mod books;
 mod kill;
-mod load;
+pub mod load;
 mod signals;

@@ -52,10 +52,16 @@ impl Database {
         Settings::parse(&self.url(), Self::password().into(), CONNECTIONS_MAX).expect("a URL of the tests")
     }
 
-    /// Every row of every table, but for what servers say about themselves.
-    pub async fn contents(&self) -> BTreeMap<String, Vec<String>> {
+    /// A connection to it on the primary.
+    pub async fn connection(&self) -> Conn {
         let mut connection = connect().await;
         connection.query_drop(format!("USE {}", self.name)).await.expect("it is there");
+        connection
+    }
+
+    /// Every row of every table, but for what servers say about themselves.
+    pub async fn contents(&self) -> BTreeMap<String, Vec<String>> {
+        let mut connection = self.connection().await;
         let tables: Vec<String> = connection.query("SHOW TABLES").await.expect("it answers");
         let mut contents = BTreeMap::new();
         for table in tables.into_iter().filter(|table| table != "instances") {

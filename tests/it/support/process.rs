@@ -76,7 +76,7 @@ impl Site {
             }
         }
         let log = self.path(&format!("log-{}", self.logs.fetch_add(1, Ordering::Relaxed)));
-        Invocation { command, log, data: self.data() }
+        Invocation { command, log, data: self.data(), secret: None }
     }
 
     /// `holdfast` with these arguments over the data directory.
@@ -137,6 +137,7 @@ pub struct Invocation {
     command: Command,
     log: PathBuf,
     data: PathBuf,
+    secret: Option<String>,
 }
 
 impl Invocation {
@@ -161,6 +162,12 @@ impl Invocation {
         self
     }
 
+    /// The shop signs its tokens with this, instead of a secret of its own making.
+    pub fn signing_with(mut self, secret: &str) -> Self {
+        self.secret = Some(secret.to_owned());
+        self.env("HOLDFAST_AUTH__SECRET", secret)
+    }
+
     /// Runs it to its end.
     pub async fn run(mut self) -> Finished {
         let output = timeout(PATIENCE, self.command.output()).await.expect("the command ends");
@@ -176,7 +183,8 @@ impl Invocation {
     pub fn start(mut self) -> Starting {
         let log = File::create(&self.log).expect("a file for the log");
         let child = self.command.stdout(Stdio::piped()).stderr(log).spawn();
-        Starting { child: child.expect("the shop starts"), log: self.log, data: self.data }
+        let child = child.expect("the shop starts");
+        Starting { child, log: self.log, data: self.data, secret: self.secret }
     }
 
     /// Starts the shop and waits until it is open.
@@ -230,6 +238,7 @@ pub struct Starting {
     child: Child,
     log: PathBuf,
     data: PathBuf,
+    secret: Option<String>,
 }
 
 impl Starting {
@@ -242,7 +251,10 @@ impl Starting {
         let greeting: Value = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("no greeting ({error}): {line:?}, and the log says {}", log()));
         let target = Target::parse(greeting["shop"].as_str().expect("an address")).await.expect("an address");
-        let tokens = Arc::new(tokens(&self.data));
+        let tokens = Arc::new(match &self.secret {
+            Some(secret) => signed_with(secret),
+            None => tokens(&self.data),
+        });
         Server { process: self, stdout, greeting, target, tokens }
     }
 
@@ -255,7 +267,12 @@ impl Starting {
 /// Tokens that the shop in this data directory accepts.
 fn tokens(data: &Path) -> Tokens {
     let secret = fs::read_to_string(data.join("token.key")).expect("the shop has a secret");
-    Tokens::new(&secret.into(), Duration::from_secs(3_600), Arc::new(SystemClock))
+    signed_with(&secret)
+}
+
+/// Tokens that are signed with this secret.
+pub fn signed_with(secret: &str) -> Tokens {
+    Tokens::new(&secret.to_owned().into(), Duration::from_secs(3_600), Arc::new(SystemClock))
 }
 
 /// A running shop in a process of its own. Killed when dropped.

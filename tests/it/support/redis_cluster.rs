@@ -56,7 +56,7 @@ fn nodes() -> impl Iterator<Item = String> {
 }
 
 /// The address of the master that has each of these keys.
-async fn masters_of(keys: &[String]) -> Vec<String> {
+pub async fn masters_of(keys: &[String]) -> Vec<String> {
     let mut client = client().await;
     type Node = (String, u16, String, redis::Value);
     let mut slots = redis::cmd("CLUSTER");
