@@ -278,7 +278,8 @@ impl Buyers {
     /// Every order is in the books as it was told, once, and beside those there are none.
     pub fn assert_in(&self, books: &Books) {
         let mut of_users: HashMap<i64, Vec<Uuid>> = HashMap::new();
-        for (id, entry) in &books.orders {
+        // Others that a test itself makes are its own business.
+        for (id, entry) in books.orders.iter().filter(|(_, entry)| entry.user >= FIRST_USER) {
             of_users.entry(entry.user).or_default().push(*id);
         }
         for (n, told) in &self.told {

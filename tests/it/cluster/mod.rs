@@ -2,6 +2,7 @@
 //! retries on other servers, servers that die or stand still, services that go away.
 
 mod buyers;
+mod outages;
 mod retries;
 mod sale;
 mod servers;
