@@ -220,8 +220,8 @@ async fn an_order_whose_payment_takes_long_is_answered_202_and_confirmed_later()
     let app = TestApp::builder()
         .product(5)
         .config(|c| {
-            c.payments.faults.latency_ms = 1_000;
-            c.sale.answer_within_ms = 300;
+            c.payments.faults.latency_ms = 3_000;
+            c.sale.answer_within_ms = 1_500;
         })
         .start()
         .await;
@@ -272,8 +272,8 @@ async fn cancelling_a_pending_order_is_carried_out_once_its_payment_is_known() {
     let app = TestApp::builder()
         .product(5)
         .config(|c| {
-            c.payments.faults.latency_ms = 500;
-            c.sale.answer_within_ms = 100;
+            c.payments.faults.latency_ms = 3_000;
+            c.sale.answer_within_ms = 1_500;
         })
         .start()
         .await;
@@ -321,8 +321,8 @@ async fn orders_on_their_way_are_listed_for_administrators() {
     let app = TestApp::builder()
         .product(5)
         .config(|c| {
-            c.payments.faults.latency_ms = 500;
-            c.sale.answer_within_ms = 100;
+            c.payments.faults.latency_ms = 3_000;
+            c.sale.answer_within_ms = 1_500;
         })
         .start()
         .await;
@@ -418,9 +418,9 @@ async fn units_of_orders_that_are_on_their_way_are_not_sold_twice() {
     let app = TestApp::builder()
         .product(1)
         .config(|c| {
-            c.payments.faults.latency_ms = 300;
+            c.payments.faults.latency_ms = 3_000;
             c.payments.faults.decline_rate = 0.0;
-            c.sale.answer_within_ms = 100;
+            c.sale.answer_within_ms = 1_500;
         })
         .start()
         .await;
