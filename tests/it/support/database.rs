@@ -59,6 +59,20 @@ impl Database {
         connection
     }
 
+    /// A connection to each member, without choosing a database.
+    pub async fn connections_to_members() -> Vec<Conn> {
+        let mut connections = Vec::new();
+        for member in 0..members().addresses.len() {
+            connections.push(connect_to(member).await);
+        }
+        connections
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Every row of every table, but for what servers say about themselves.
     pub async fn contents(&self) -> BTreeMap<String, Vec<String>> {
         let mut connection = self.connection().await;
@@ -101,12 +115,21 @@ async fn administer(statement: &str) {
     connection.disconnect().await.expect("it says goodbye");
 }
 
+/// Where the members are, the primary first.
+fn members() -> Settings {
+    let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
+    Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL")
+}
+
 /// A connection to the primary.
 async fn connect() -> Conn {
-    let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
-    let settings =
-        Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL");
-    let (host, port) = settings.addresses[0].clone();
+    connect_to(0).await
+}
+
+/// A connection to one of the members.
+async fn connect_to(member: usize) -> Conn {
+    let settings = members();
+    let (host, port) = settings.addresses[member].clone();
     let ssl =
         SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
     let options = OptsBuilder::default()
