@@ -6,7 +6,8 @@ use holdfast::adapters::mysql::{MysqlLedger, Settings};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row, SslOpts};
 use secrecy::ExposeSecret as _;
-use uuid::Uuid;
+
+use super::goods::new_order_id;
 
 /// Where `cargo xtask services` starts it; the first is the primary.
 const URL: &str = "mysql://holdfast@127.0.0.1:13306,127.0.0.1:13307";
@@ -27,7 +28,7 @@ fn variable(name: &str, default: &str) -> String {
 impl Database {
     /// Creates it.
     pub async fn fresh() -> Self {
-        let name = format!("test_{}", Uuid::now_v7().simple());
+        let name = format!("test_{}", new_order_id().0.simple());
         administer(&format!("CREATE DATABASE {name}")).await;
         Self { name }
     }
