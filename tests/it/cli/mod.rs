@@ -4,5 +4,5 @@ mod bad_input;
 mod catalogue;
 mod commands;
 mod disks;
-mod replay;
+pub mod replay;
 mod secrets;

@@ -98,7 +98,7 @@ fn assert_sold(site: &Site, lines: &[Line]) {
 }
 
 /// Compares the summary with the lines, down to the last one.
-fn assert_accounted_for(summary: &Value, lines: &[Line]) {
+pub fn assert_accounted_for(summary: &Value, lines: &[Line]) {
     let lines_of = |kind| lines.iter().filter(|line| line.kind() == kind).count();
     let invoices = |of: &dyn Fn(&Line) -> bool| {
         lines.iter().filter(|line| of(line)).map(|line| line.invoice.as_str()).collect::<BTreeSet<_>>()

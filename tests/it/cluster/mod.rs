@@ -1,8 +1,11 @@
 //! A shop of several servers, in processes of their own, over the real MySQL and Redis Cluster: sales,
 //! retries on other servers, servers that die or stand still, services that go away.
 
+mod administration;
 mod buyers;
+mod connections;
 mod outages;
+mod replay;
 mod retries;
 mod sale;
 mod servers;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use holdfast::ports::clock::{Clock as _, SystemClock};
@@ -145,7 +144,7 @@ async fn a_server_that_wakes_up_before_its_charge_takes_no_money_for_orders_that
     // The charges that it sends now are refused, and its sagas end without an effect: it is there again.
     let mut awake = sleeper.client(&site.token(1, Role::Admin)).await;
     wait_for("the sleeper to be done", PATIENCE, async || {
-        awake.get("/readyz").await["orders_on_their_way"] == Value::from(0)
+        awake.get("/readyz").await["orders_on_their_way"] == 0
     })
     .await;
     let books = site.closed_and_balanced([sleeper, other], &goods).await;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::goods::new_order_id;
 use holdfast::adapters::mysql::{MysqlLedger, Settings};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row, SslOpts};
 use secrecy::ExposeSecret as _;
+
+use super::goods::new_order_id;
 
 /// Where `cargo xtask services` starts it; the first is the primary.
 const URL: &str = "mysql://holdfast@127.0.0.1:13306,127.0.0.1:13307";
@@ -57,6 +58,20 @@ impl Database {
         let mut connection = connect().await;
         connection.query_drop(format!("USE {}", self.name)).await.expect("it is there");
         connection
+    }
+
+    /// A connection to each member, without choosing a database.
+    pub async fn connections_to_members() -> Vec<Conn> {
+        let mut connections = Vec::new();
+        for member in 0..members().addresses.len() {
+            connections.push(connect_to(member).await);
+        }
+        connections
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Every row of every table, but for what servers say about themselves.
@@ -117,6 +132,12 @@ async fn administer(statement: &str) {
     connection.disconnect().await.expect("it says goodbye");
 }
 
+/// Where the members are, the primary first.
+fn members() -> Settings {
+    let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
+    Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL")
+}
+
 /// A connection to the primary.
 async fn connect() -> Conn {
     connect_to(0).await
@@ -124,9 +145,7 @@ async fn connect() -> Conn {
 
 /// A connection to one of the members.
 async fn connect_to(member: usize) -> Conn {
-    let url = format!("{}/none", variable("HOLDFAST_TEST_MYSQL", URL));
-    let settings =
-        Settings::parse(&url, Database::password().into(), 2).expect("HOLDFAST_TEST_MYSQL is a URL");
+    let settings = members();
     let (host, port) = settings.addresses[member].clone();
     let ssl =
         SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
