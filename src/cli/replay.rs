@@ -30,6 +30,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause before a request is sent again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Looks at the list of products before one of them counts as missing, and the pause between two.
+const LOOKS_MAX: u32 = 8;
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
 #[derive(Args)]
 #[command(
     after_help = "The file is imported first, with holdfast import --format online-retail. Each request carries a key made
@@ -93,8 +97,7 @@ pub async fn run(args: ReplayArgs, common: Common) -> anyhow::Result<ExitCode> {
     let target = Target::parse(&args.target).await?;
     let tokens = Arc::new(token::tokens(&common.load(None)?)?);
     let day = import::open(&args.file, read_day)?;
-    let products = product_ids(&target).await?;
-    let items = items(&day, &products)?;
+    let items = items_once_listed(&target, &day).await?;
 
     let mut progress = Progress::new("invoices and returns", Some(items.len() as u64), common.json);
     let work = Arc::new(Work {
@@ -124,6 +127,19 @@ pub async fn run(args: ReplayArgs, common: Common) -> anyhow::Result<ExitCode> {
     let value = json!({ "outcome": outcome, "summary": day.summary });
     output::print(common.json, &value, || describe(&outcome, &day));
     Ok(if outcome.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What to send. A shop of several servers lists products from a replica, which may be seconds behind an
+/// import: what it does not list yet is looked for a few times.
+async fn items_once_listed(target: &Target, day: &Day) -> anyhow::Result<VecDeque<Item>> {
+    let mut looks = 1;
+    loop {
+        match items(day, &product_ids(target).await?) {
+            Err(_) if looks < LOOKS_MAX => looks += 1,
+            found => return found,
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
 }
 
 /// The id of each sku, read page by page.
