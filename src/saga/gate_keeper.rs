@@ -10,6 +10,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use moka::future::Cache;
+
 use crate::domain::{Hold, OrderId, OrderStatus, ProductId, Reason, Shelf};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
@@ -20,6 +23,13 @@ use super::product_lock::ProductLocks;
 
 /// How long somebody waits for the lock of a product before they say that it cannot be had.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Products loaded side by side.
+const LOADS_AT_ONCE: usize = 16;
+
+/// Products that do not exist are remembered: so many, so long.
+const UNKNOWN_MAX: u64 = 100_000;
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 
 /// Products loaded in one go.
 const SHELVES_PER_PAGE: usize = 1_000;
@@ -34,6 +44,8 @@ pub struct GateKeeper {
     locks: ProductLocks,
     clock: Arc<dyn Clock>,
     suspects: Mutex<Suspects>,
+    /// Products that did not exist a moment ago.
+    unknown: Cache<ProductId, ()>,
 }
 
 #[derive(Default)]
@@ -72,7 +84,8 @@ impl GateKeeper {
         locks: ProductLocks,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { ledger, gate, locks, clock, suspects: Mutex::default() }
+        let unknown = Cache::builder().max_capacity(UNKNOWN_MAX).time_to_live(UNKNOWN_FOR).build();
+        Self { ledger, gate, locks, clock, suspects: Mutex::default(), unknown }
     }
 
     /// Loads every product that the gate does not know.
@@ -96,15 +109,31 @@ impl GateKeeper {
     /// The ledger, the gate or the lock does not answer.
     pub async fn load(&self, products: &[ProductId]) -> Result<Vec<ProductId>, Unavailable> {
         let mut unknown = Vec::new();
-        for product in products {
-            let lock = self.locks.acquire(&[*product], LOCK_PATIENCE).await?;
-            let loaded = self.load_locked(*product).await;
-            lock.release().await;
-            if !loaded? {
-                unknown.push(*product);
+        for some in products.chunks(LOADS_AT_ONCE) {
+            let loaded = join_all(some.iter().map(|product| self.load_one(*product))).await;
+            for (product, exists) in some.iter().zip(loaded) {
+                if !exists? {
+                    unknown.push(*product);
+                }
             }
         }
         Ok(unknown)
+    }
+
+    /// Whether there is such a product. One that does not exist costs a look at the ledger, and that once in a
+    /// while: a buyer of things that are not there keeps nobody waiting.
+    async fn load_one(&self, product: ProductId) -> Result<bool, Unavailable> {
+        if self.unknown.contains_key(&product) {
+            return Ok(false);
+        }
+        if self.ledger.compare(product, &[]).await?.is_none() {
+            self.unknown.insert(product, ()).await;
+            return Ok(false);
+        }
+        let lock = self.locks.acquire(&[product], LOCK_PATIENCE).await?;
+        let loaded = self.load_locked(product).await;
+        lock.release().await;
+        loaded
     }
 
     /// Whether there is such a product.

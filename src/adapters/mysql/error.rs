@@ -35,8 +35,10 @@ const DUPLICATE_KEY: u16 = 1062;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const DEADLOCK: u16 = 1213;
 const CHECK_VIOLATED: u16 = 3819;
-/// Read-only, shutting down, killed, or a group member that may not write.
-const NOT_HERE: [u16; 11] = [1053, 1077, 1079, 1290, 1836, 1927, 3032, 3100, 3101, 3168, 4031];
+/// Read-only, shutting down, killed, idle for too long, out of connections, or a group member that may not
+/// write.
+const NOT_HERE: [u16; 14] =
+    [1040, 1053, 1077, 1079, 1203, 1226, 1290, 1836, 1927, 3032, 3100, 3101, 3168, 4031];
 
 impl DbError {
     fn code(&self) -> Option<u16> {

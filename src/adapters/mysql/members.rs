@@ -31,8 +31,12 @@ const IDLE: usize = 10;
 /// When a connection is replaced by a new one.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// What a session expects of the server, whatever its defaults are.
+/// What a session expects of the server, whatever its defaults are. A connection over which nothing is said
+/// for some seconds is closed by the server, and its transaction rolled back: a server of ours that stands
+/// still in the middle of one must not keep others from taking its orders over. The pool notices and opens
+/// a new one.
 const SESSION: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', innodb_lock_wait_timeout = 3, \
+     wait_timeout = 8, \
      time_zone = '+00:00', autocommit = 1, \
      sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION'";
 

@@ -220,7 +220,7 @@ async fn an_order_whose_payment_takes_long_is_answered_202_and_confirmed_later()
     let app = TestApp::builder()
         .product(5)
         .config(|c| {
-            c.payments.faults.latency_ms = 3_000;
+            c.payments.faults.latency_ms = 5_000;
             c.sale.answer_within_ms = 1_500;
         })
         .start()
@@ -272,7 +272,7 @@ async fn cancelling_a_pending_order_is_carried_out_once_its_payment_is_known() {
     let app = TestApp::builder()
         .product(5)
         .config(|c| {
-            c.payments.faults.latency_ms = 3_000;
+            c.payments.faults.latency_ms = 5_000;
             c.sale.answer_within_ms = 1_500;
         })
         .start()
@@ -321,7 +321,7 @@ async fn orders_on_their_way_are_listed_for_administrators() {
     let app = TestApp::builder()
         .product(5)
         .config(|c| {
-            c.payments.faults.latency_ms = 3_000;
+            c.payments.faults.latency_ms = 5_000;
             c.sale.answer_within_ms = 1_500;
         })
         .start()
@@ -418,7 +418,7 @@ async fn units_of_orders_that_are_on_their_way_are_not_sold_twice() {
     let app = TestApp::builder()
         .product(1)
         .config(|c| {
-            c.payments.faults.latency_ms = 3_000;
+            c.payments.faults.latency_ms = 5_000;
             c.payments.faults.decline_rate = 0.0;
             c.sale.answer_within_ms = 1_500;
         })
