@@ -80,7 +80,17 @@ async fn a_server_that_stands_still_for_a_minute_under_load_does_no_harm() {
     let servers = site.open_two().await;
     let mut buyers = Buyers::begin(&site, &ids, seed, 6, TOKENS, &[&servers[0], &servers[1]]).await;
     buyers.sell(100).await;
-    servers[0].signal(Signal::STOP);
+    // The simulated gateway is a file. Whoever stands still in the middle of writing it stops the gateway for
+    // everybody, which no server can do to a real one.
+    wait_for("it to stand still outside of the gateway", PATIENCE, async || {
+        servers[0].signal(Signal::STOP);
+        let free = site.gateway_is_free();
+        if !free {
+            servers[0].signal(Signal::CONT);
+        }
+        free
+    })
+    .await;
     let (moment, since) = (SystemClock.now().0, Instant::now());
     buyers.go_to(&[&servers[1]]);
     let mut connection = site.database.connection().await;

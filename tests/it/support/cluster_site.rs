@@ -121,6 +121,13 @@ impl ClusterSite {
         connection.query_first(sql).await.expect("it answers").expect("a count")
     }
 
+    /// Whether nobody is in the middle of writing the gateway's file for longer than a commit takes.
+    pub fn gateway_is_free(&self) -> bool {
+        let store = rusqlite::Connection::open(self.site.gateway()).expect("the gateway's file");
+        store.busy_timeout(Duration::from_millis(500)).expect("a setting");
+        store.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+    }
+
     /// Waits until no saga is on its way that was begun before now. Returns how long that took.
     pub async fn finished_within(&self, patience: Duration) -> Duration {
         let (moment, since) = (SystemClock.now().0, Instant::now());
