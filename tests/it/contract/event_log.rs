@@ -122,26 +122,21 @@ async fn it_is_the_same_after_opening_again(told: Told) {
     assert_eq!(after.len(), 1, "positions go on where they were");
 }
 
-suite!(
-    outbox,
-    super::Told::over(super::Home::over(super::Stores::embedded())).await,
-    [
-        an_empty_log_has_nothing_to_tell,
-        commits_are_told_in_order_and_whole,
-        reading_goes_on_after_a_position,
-        what_was_refused_is_not_told,
-        it_is_the_same_after_opening_again,
-    ]
-);
+macro_rules! behaviours {
+    ($adapter:ident, $make:expr) => {
+        suite!(
+            $adapter,
+            $make,
+            [
+                an_empty_log_has_nothing_to_tell,
+                commits_are_told_in_order_and_whole,
+                reading_goes_on_after_a_position,
+                what_was_refused_is_not_told,
+                it_is_the_same_after_opening_again,
+            ]
+        );
+    };
+}
 
-suite!(
-    cluster,
-    super::Told::over(super::Home::over(super::Stores::cluster().await)).await,
-    [
-        an_empty_log_has_nothing_to_tell,
-        commits_are_told_in_order_and_whole,
-        reading_goes_on_after_a_position,
-        what_was_refused_is_not_told,
-        it_is_the_same_after_opening_again,
-    ]
-);
+behaviours!(outbox, super::Told::over(super::Home::over(super::Stores::embedded())).await);
+behaviours!(cluster, super::Told::over(super::Home::over(super::Stores::cluster().await)).await);
