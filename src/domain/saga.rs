@@ -18,6 +18,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::ids::{Digest, Driver, OrderId, ProductId, UserId};
 use super::money::Money;
 use super::order::{Basket, Order, Reason, UnknownWord};
@@ -181,6 +183,14 @@ impl fmt::Debug for PaymentToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PaymentToken(…)")
     }
+}
+
+/// What a customer has to do before money can be taken (3-D Secure, as a rule).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum NextAction {
+    /// Open this address and follow it.
+    RedirectToUrl { url: Arc<str> },
 }
 
 /// Money taken by the gateway.

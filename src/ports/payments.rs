@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 
-use crate::domain::{Capture, Money, OrderId, PaymentToken, Timestamp};
+use crate::domain::{Capture, Money, NextAction, OrderId, PaymentToken, Timestamp};
 
 use super::Unavailable;
 
@@ -25,6 +25,10 @@ pub enum ChargeError {
     /// The key was voided before.
     #[error("voided")]
     Voided,
+    /// No money was taken yet: the customer has to do something first. The same charge asked again tells
+    /// whether they have.
+    #[error("the customer has to act first")]
+    NeedsCustomer(NextAction),
     /// No answer: it may have been taken, or may yet be.
     #[error("the payment gateway did not answer: {0}")]
     Unknown(#[from] Unavailable),

@@ -98,6 +98,7 @@ fn record(saga: &mut Saga, answer: Result<Capture, ChargeError>) -> Outcome {
         Err(ChargeError::Declined { .. }) => Outcome::Rejected(Reason::PaymentDeclined),
         // Somebody gave up on this charge before: whatever happens, no money will be taken.
         Err(ChargeError::Voided) => Outcome::Rejected(Reason::PaymentUnknown),
+        Err(ChargeError::NeedsCustomer(_)) => Outcome::Unknown,
         Err(ChargeError::Unknown(error)) => {
             tracing::debug!(%error, saga = %saga.id, "a charge was not answered");
             Outcome::Unknown
