@@ -16,35 +16,18 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use self::install::Programs;
-use self::mysql::Server;
 use self::process::Process;
 
 pub const USAGE: &str =
-    "  services up             install and start MySQL and Redis; prints the environment for tests
-  services down           stop them; their data stays
+    "  services up [SERVICE…]  install and start mysql and redis; prints the environment for tests
+  services down [SERVICE…]
+                          stop them; their data stays
   services status         one line a process; fails unless all work
   services logs [NAME]    the last lines of the logs
   services start NAME     start one process: mysql-primary, mysql-replica, redis-1 to redis-6
   services stop NAME      stop one process
   services restart NAME   stop and start one process
   services kill NAME      end one process at once, as a crash does";
-
-const MYSQL: &str = "HOLDFAST_TEST_MYSQL";
-const MYSQL_PASSWORD: &str = "HOLDFAST_TEST_MYSQL_PASSWORD";
-const REDIS: &str = "HOLDFAST_TEST_REDIS";
-
-/// Ports from 32768 up are given to anybody who connects, and these are not; nor are the ports of the cluster's
-/// own bus, which are 10000 higher.
-const MYSQL_PORTS: [(&str, u16); 2] = [("mysql-primary", 13306), ("mysql-replica", 13307)];
-const REDIS_PORTS: [(&str, u16); 6] = [
-    ("redis-1", 17001),
-    ("redis-2", 17002),
-    ("redis-3", 17003),
-    ("redis-4", 17004),
-    ("redis-5", 17005),
-    ("redis-6", 17006),
-];
 
 /// Lines of a log that are shown.
 const LOG_LINES: usize = 30;
@@ -53,13 +36,56 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 type Environment = Vec<(String, String)>;
 
+/// Processes that are of use only together.
+trait Service: Sync {
+    /// As it is named on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Variables that tell tests where it is. The first has the addresses.
+    fn variables(&self) -> &'static [&'static str];
+
+    fn processes(&self) -> &[Process];
+
+    /// The variables that are needed, with their values.
+    fn environment(&self) -> Environment;
+
+    /// Has everything running and ready. Returns the names of what was not running before.
+    ///
+    /// # Errors
+    /// One line that says what is missing.
+    fn up(&self) -> Result<Vec<&'static str>, String>;
+
+    /// Starts one process that was part of it all before and does not run, and waits until it can be used.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    fn start(&self, process: &Process) -> Result<(), String>;
+
+    /// Stops some of its processes.
+    ///
+    /// # Errors
+    /// Something does not end.
+    fn stop(&self, processes: &[&Process]) -> Result<(), String> {
+        process::end(processes)
+    }
+
+    /// What a running process does, when it works.
+    fn role(&self, process: &Process) -> Option<&'static str>;
+}
+
 /// Runs `cargo xtask services` with these arguments. None when there is no such command.
 pub fn run(arguments: &[&str]) -> Option<ExitCode> {
-    let command = Command::parse(arguments)?;
-    Some(Services::new().and_then(|services| services.run(&command)).unwrap_or_else(|error| {
-        eprintln!("{error}");
-        ExitCode::FAILURE
-    }))
+    let run = || {
+        let services = Services::new()?;
+        let command = Command::parse(arguments, &services);
+        command.map(|command| services.run(&command)).transpose()
+    };
+    run().transpose().map(|result| {
+        result.unwrap_or_else(|error: String| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        })
+    })
 }
 
 /// Services for a run of the tests.
@@ -69,26 +95,28 @@ pub struct Ensured {
     started: Vec<&'static str>,
 }
 
-/// Takes the services that the environment names, or else has ours running.
+/// Takes the services that the environment names, and has ours running for the others.
 ///
 /// # Errors
 /// One line that says what is missing.
 pub fn ensure() -> Result<Ensured, String> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    match (variable(MYSQL), variable(REDIS)) {
-        (Some(mysql), Some(redis)) => {
-            [&mysql, &redis].into_iter().try_for_each(|url| check_addresses(url))?;
-            let password = variable(MYSQL_PASSWORD).map(|password| (MYSQL_PASSWORD.to_owned(), password));
-            let given = [(MYSQL.to_owned(), mysql), (REDIS.to_owned(), redis)];
-            Ok(Ensured { environment: given.into_iter().chain(password).collect(), started: Vec::new() })
+    let services = Services::new()?;
+    let mut environment = Vec::new();
+    let mut ours = Vec::new();
+    for service in services.all() {
+        let given = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let variables = service.variables();
+        if let Some(addresses) = variables.first().and_then(given) {
+            check_addresses(&addresses)?;
+            let variables = variables.iter().filter_map(|name| Some(((*name).to_owned(), given(name)?)));
+            environment.extend(variables);
+        } else {
+            environment.extend(service.environment());
+            ours.push(service);
         }
-        (None, None) => {
-            let services = Services::new()?;
-            let started = services.up()?;
-            Ok(Ensured { environment: services.environment(), started })
-        }
-        _ => Err(format!("{MYSQL} and {REDIS} have to be set together, or neither")),
     }
+    let started = services.up(&ours)?;
+    Ok(Ensured { environment, started })
 }
 
 impl Ensured {
@@ -102,7 +130,7 @@ impl Ensured {
         }
         let services = Services::new()?;
         let _lock = services.lock()?;
-        services.stop(|process| self.started.contains(&process.name))
+        services.stop(|_, process| self.started.contains(&process.name))
     }
 }
 
@@ -124,9 +152,15 @@ fn addresses(url: &str) -> impl Iterator<Item = &str> {
     authority.rsplit('@').next().unwrap_or(authority).split(',')
 }
 
+/// The addresses of processes as a URL has them.
+fn join_addresses<'p>(processes: impl IntoIterator<Item = &'p Process>) -> String {
+    processes.into_iter().map(|process| process.address().to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A command of `cargo xtask services`, with the names of services or of one process.
 enum Command<'a> {
-    Up,
-    Down,
+    Up(&'a [&'a str]),
+    Down(&'a [&'a str]),
     Status,
     Logs(Option<&'a str>),
     Start(&'a str),
@@ -136,11 +170,12 @@ enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    fn parse(arguments: &[&'a str]) -> Option<Self> {
-        let is_name = |name: &str| MYSQL_PORTS.iter().chain(&REDIS_PORTS).any(|(known, _)| *known == name);
+    fn parse(arguments: &'a [&'a str], services: &Services) -> Option<Self> {
+        let is_name = |name: &str| services.processes().any(|(_, process)| process.name == name);
+        let is_service = |name: &&str| services.all().any(|service| service.name() == *name);
         Some(match *arguments {
-            ["up"] => Self::Up,
-            ["down"] => Self::Down,
+            ["up", ref names @ ..] if names.iter().all(is_service) => Self::Up(names),
+            ["down", ref names @ ..] if names.iter().all(is_service) => Self::Down(names),
             ["status"] => Self::Status,
             ["logs"] => Self::Logs(None),
             ["logs", name] if is_name(name) => Self::Logs(Some(name)),
@@ -153,12 +188,14 @@ impl<'a> Command<'a> {
     }
 }
 
+/// Whether a service is meant by these names, of which none means all.
+fn is_named(service: &dyn Service, names: &[&str]) -> bool {
+    names.is_empty() || names.contains(&service.name())
+}
+
 struct Services {
     state: PathBuf,
-    deploy: PathBuf,
-    primary: Process,
-    replica: Process,
-    redis: Vec<Process>,
+    services: Vec<Box<dyn Service>>,
 }
 
 impl Services {
@@ -171,25 +208,26 @@ impl Services {
         let state = made
             .and_then(|()| fs::canonicalize(&state))
             .map_err(|error| format!("{} cannot be used: {error}", state.display()))?;
-        let process = |(name, port)| Process::new(name, port, &state);
-        let [primary, replica] = MYSQL_PORTS.map(process);
-        let redis = REDIS_PORTS.map(process).into();
-        Ok(Self { deploy: crate::root().join("deploy"), primary, replica, redis, state })
+        let deploy = crate::root().join("deploy");
+        let services: Vec<Box<dyn Service>> =
+            vec![Box::new(mysql::Mysql::new(&state, &deploy)), Box::new(redis::Redis::new(&state, &deploy))];
+        Ok(Self { state, services })
     }
 
     fn run(&self, command: &Command<'_>) -> Result<ExitCode, String> {
         match *command {
-            Command::Up => {
-                self.up()?;
-                for (name, value) in self.environment() {
+            Command::Up(names) => {
+                let meant: Vec<_> = self.all().filter(|service| is_named(*service, names)).collect();
+                self.up(&meant)?;
+                for (name, value) in meant.iter().flat_map(|service| service.environment()) {
                     println!("export {name}='{value}'");
                 }
             }
-            Command::Down => {
+            Command::Down(names) => {
                 let _lock = self.lock()?;
-                self.stop(|_| true)?;
+                self.stop(|service, _| is_named(service, names))?;
             }
-            Command::Status => return self.status(),
+            Command::Status => return Ok(self.status()),
             Command::Logs(name) => self.logs(name),
             Command::Start(name) => {
                 let _lock = self.lock()?;
@@ -197,16 +235,16 @@ impl Services {
             }
             Command::Stop(name) => {
                 let _lock = self.lock()?;
-                self.stop(|process| process.name == name)?;
+                self.stop(|_, process| process.name == name)?;
             }
             Command::Restart(name) => {
                 let _lock = self.lock()?;
-                self.stop(|process| process.name == name)?;
+                self.stop(|_, process| process.name == name)?;
                 self.start(name)?;
             }
             Command::Kill(name) => {
                 let _lock = self.lock()?;
-                for process in self.all().filter(|process| process.name == name) {
+                for (_, process) in self.processes().filter(|(_, process)| process.name == name) {
                     process.kill()?;
                 }
             }
@@ -219,169 +257,48 @@ impl Services {
         wait::lock(&self.state, wait::DOWNLOAD_LIMIT)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Process> {
-        [&self.primary, &self.replica].into_iter().chain(&self.redis)
+    fn all(&self) -> impl Iterator<Item = &dyn Service> {
+        self.services.iter().map(Box::as_ref)
     }
 
-    fn environment(&self) -> Environment {
-        let join = |processes: &mut dyn Iterator<Item = &Process>| {
-            processes.map(|process| process.address().to_string()).collect::<Vec<_>>().join(",")
-        };
-        let mysql = join(&mut [&self.primary, &self.replica].into_iter());
-        let variable = |name: &str, value| (name.to_owned(), value);
-        vec![
-            variable(MYSQL, format!("mysql://{}@{mysql}", mysql::USER)),
-            variable(MYSQL_PASSWORD, mysql::PASSWORD.to_owned()),
-            variable(REDIS, format!("redis://{}", join(&mut self.redis.iter()))),
-        ]
+    fn processes(&self) -> impl Iterator<Item = (&dyn Service, &Process)> {
+        self.all().flat_map(|service| service.processes().iter().map(move |process| (service, process)))
     }
 
-    /// The programs of MySQL and of Redis, fetched if need be. Those that are there are checked on request.
-    fn programs(&self, check: bool) -> Result<(Programs, Programs), String> {
-        let advice = |what: &str, error: String| {
-            format!(
-                "{what} is not to be had here: {error}; install MySQL 8 and Redis 7 or later yourself, start them, \
-                 and name them in {MYSQL}, {MYSQL_PASSWORD} and {REDIS}"
-            )
-        };
-        let (mysql, redis) = if check { (None, None) } else { (mysql::BUNDLE.present(), redis::present()) };
-        let mysql =
-            mysql.map_or_else(|| mysql::BUNDLE.install(), Ok).map_err(|error| advice("MySQL", error))?;
-        let redis = redis.map_or_else(redis::install, Ok).map_err(|error| advice("Redis", error))?;
-        Ok((mysql, redis))
-    }
-
-    fn primary<'s>(&'s self, programs: &'s Programs) -> Server<'s> {
-        Server { process: &self.primary, programs, role: "primary.cnf" }
-    }
-
-    fn replica<'s>(&'s self, programs: &'s Programs) -> Server<'s> {
-        Server { process: &self.replica, programs, role: "replica.cnf" }
-    }
-
-    /// Has everything running and ready. Returns the names of what was not running before.
-    fn up(&self) -> Result<Vec<&'static str>, String> {
+    /// Has the services running and ready, all at the same time. Returns the names of what was not running before.
+    fn up(&self, services: &[&dyn Service]) -> Result<Vec<&'static str>, String> {
         let _lock = self.lock()?;
-        // What runs was checked when it was started.
-        let is_running = self.all().all(|process| process.pid().is_some());
-        let (mysql, redis) = self.programs(!is_running)?;
-        let (primary, replica) = (self.primary(&mysql), self.replica(&mysql));
-        let mut started = Vec::new();
-
-        thread::scope(|scope| {
-            let other = scope.spawn(|| replica.initialize());
-            primary.initialize()?;
-            other.join().map_err(|_| "making the data of mysql-replica failed".to_owned())?
-        })?;
-        let cluster_is_made = self.state.join("redis-cluster-is-made");
-        if !cluster_is_made.exists() {
-            self.forget_cluster()?;
-        }
-
-        for server in [&primary, &replica] {
-            if server.process.pid().is_none() {
-                server.spawn(&self.deploy)?;
-                started.push(server.process.name);
-            }
-        }
-        for node in &self.redis {
-            if node.pid().is_none() {
-                redis::spawn(node, &redis, &self.deploy)?;
-                started.push(node.name);
-            }
-        }
-
-        if !cluster_is_made.exists() {
-            for node in &self.redis {
-                node.wait_until("to answer", || redis::answers(node))?;
-            }
-            redis::create_cluster(&self.redis, &redis)?;
-            fs::write(&cluster_is_made, "").map_err(|error| error.to_string())?;
-        }
-        primary.make_ready_as_primary()?;
-        replica.make_ready_as_replica(&self.primary)?;
-        for node in &self.redis {
-            node.wait_until("to work in the cluster", || redis::role(node, self.redis.len()).is_some())?;
-        }
-        Ok(started)
+        let results = at_once(services, |service| service.up());
+        results.into_iter().collect::<Result<Vec<_>, _>>().map(|started| started.concat())
     }
 
-    /// Removes what is left of a cluster that did not come to be.
-    fn forget_cluster(&self) -> Result<(), String> {
-        self.stop(|process| self.redis.iter().any(|node| node.name == process.name))?;
-        for data in self.redis.iter().map(Process::data).filter(|data| data.exists()) {
-            fs::remove_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
-        }
-        Ok(())
-    }
-
-    /// Starts one process that was part of it all before, and waits until it can be used.
     fn start(&self, name: &str) -> Result<(), String> {
-        let Some(process) = self.all().find(|process| process.name == name) else { return Ok(()) };
-        if process.pid().is_some() {
+        let found = self.processes().find(|(_, process)| process.name == name);
+        let Some((service, process)) = found.filter(|(_, process)| process.pid().is_none()) else {
             return Ok(());
-        }
+        };
         if !process.data().exists() {
             return Err(format!("{name} has no data yet: `cargo xtask services up` comes first"));
         }
-        let (mysql, redis) = self.programs(false)?;
-        let (primary, replica) = (self.primary(&mysql), self.replica(&mysql));
-        if name == self.primary.name {
-            primary.spawn(&self.deploy)?;
-            primary.make_ready_as_primary()
-        } else if name == self.replica.name {
-            replica.spawn(&self.deploy)?;
-            if self.primary.pid().is_some() {
-                replica.make_ready_as_replica(&self.primary)
-            } else {
-                process.wait_until("to answer", || replica.answers())
-            }
-        } else {
-            redis::spawn(process, &redis, &self.deploy)?;
-            process.wait_until("to answer", || redis::answers(process))?;
-            // Without the others there may be no cluster that works.
-            if self.redis.iter().any(|node| node.pid().is_none()) {
-                return Ok(());
-            }
-            process.wait_until("to work in the cluster", || redis::role(process, self.redis.len()).is_some())
-        }
+        service.start(process)
     }
 
-    /// Stops what is meant, the primary last: while a replica is connected to it, its end takes ten seconds.
-    fn stop(&self, is_meant: impl Fn(&Process) -> bool) -> Result<(), String> {
-        let (first, last): (Vec<_>, Vec<_>) = self
-            .all()
-            .filter(|process| is_meant(process))
-            .partition(|process| process.name != self.primary.name);
-        for processes in [first, last] {
-            let asked: Vec<_> = processes.iter().map(|process| (process, process.ask_to_end())).collect();
-            for (process, pid) in asked {
-                pid.map_or(Ok(()), |pid| process.wait_for_end(pid))?;
-            }
-        }
-        Ok(())
+    fn stop(&self, is_meant: impl Fn(&dyn Service, &Process) -> bool + Sync) -> Result<(), String> {
+        let services: Vec<_> = self.all().collect();
+        let results = at_once(&services, |service| {
+            let processes = service.processes().iter().filter(|process| is_meant(service, process));
+            service.stop(&processes.collect::<Vec<_>>())
+        });
+        results.into_iter().collect()
     }
 
-    fn status(&self) -> Result<ExitCode, String> {
-        let mysql = mysql::BUNDLE.present();
-        let state_of = |process: &Process| {
-            if let Some(role) = redis::role(process, self.redis.len()) {
-                return Some(role);
-            }
-            let programs = mysql.as_ref()?;
-            if process.name == self.primary.name {
-                self.primary(programs).answers().then_some("primary")
-            } else if process.name == self.replica.name {
-                self.replica(programs).replicates().then_some("replica")
-            } else {
-                None
-            }
-        };
+    fn status(&self) -> ExitCode {
         let mut all_work = true;
-        for process in self.all() {
+        for (service, process) in self.processes() {
             let pid = process.pid();
             let state = match pid {
-                Some(_) => state_of(process)
+                Some(_) => service
+                    .role(process)
                     .map_or_else(|| "running, not working".to_owned(), |role| format!("running, {role}")),
                 None => "stopped".to_owned(),
             };
@@ -389,15 +306,27 @@ impl Services {
             let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.as_raw_nonzero().to_string());
             show(&format!("{:<14} {:<16} {pid:>8}  {state}\n", process.name, process.address()));
         }
-        Ok(if all_work { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        if all_work { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn logs(&self, name: Option<&str>) {
-        for process in self.all().filter(|process| name.is_none_or(|name| name == process.name)) {
+        let is_meant = |process: &Process| name.is_none_or(|name| name == process.name);
+        for (_, process) in self.processes().filter(|(_, process)| is_meant(process)) {
             let lines = process.log_tail(LOG_LINES).unwrap_or_else(|error| format!("({error})"));
             show(&format!("==> {} <==\n{lines}\n\n", process.log().display()));
         }
     }
+}
+
+/// Does the same with each, all at the same time. Answers in the order of the questions.
+fn at_once<Q: Copy + Send + Sync, A: Send>(questions: &[Q], answer: impl Fn(Q) -> A + Sync) -> Vec<A> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = questions.iter().map(|question| scope.spawn(|| answer(*question))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Prints for people, who may have stopped to read.

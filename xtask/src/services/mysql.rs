@@ -2,15 +2,22 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::install::{Bundle, Programs};
-use super::process::Process;
+use super::process::{self, Process};
 use super::wait::{LIMIT, output};
+use super::{Environment, Service, at_once, join_addresses};
+
+const URL: &str = "HOLDFAST_TEST_MYSQL";
+const PASSWORD_VARIABLE: &str = "HOLDFAST_TEST_MYSQL_PASSWORD";
+
+/// Ports from 32768 up are given to anybody who connects, and these are not.
+const PORTS: [(&str, u16); 2] = [("mysql-primary", 13306), ("mysql-replica", 13307)];
 
 /// Debian's stable releases have MariaDB, its unstable suite has MySQL.
-pub const BUNDLE: Bundle = Bundle {
+const BUNDLE: Bundle = Bundle {
     title: "MySQL",
     name: "mysql",
     packages: &["mysql-server-core", "mysql-client-core"],
@@ -18,8 +25,8 @@ pub const BUNDLE: Bundle = Bundle {
 };
 
 /// The account of the shop. For development and tests only.
-pub const USER: &str = "holdfast";
-pub const PASSWORD: &str = "holdfast-dev";
+const USER: &str = "holdfast";
+const PASSWORD: &str = "holdfast-dev";
 
 /// The account of the replica. For development and tests only.
 const REPLICATION_USER: &str = "replication";
@@ -28,17 +35,125 @@ const REPLICATION_PASSWORD: &str = "replication-dev";
 /// Longer paths are no addresses of sockets on Linux. Source: unix(7), `sun_path`.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+pub struct Mysql {
+    deploy: PathBuf,
+    /// The primary and the replica.
+    processes: [Process; 2],
+}
+
+impl Mysql {
+    pub fn new(state: &Path, deploy: &Path) -> Self {
+        let processes = PORTS.map(|(name, port)| Process::new(name, port, state));
+        Self { deploy: deploy.join("mysql"), processes }
+    }
+
+    fn primary<'s>(&'s self, programs: &'s Programs) -> Server<'s> {
+        Server { process: &self.processes[0], programs, deploy: &self.deploy, role: "primary.cnf" }
+    }
+
+    fn replica<'s>(&'s self, programs: &'s Programs) -> Server<'s> {
+        Server { process: &self.processes[1], programs, deploy: &self.deploy, role: "replica.cnf" }
+    }
+
+    /// The programs, fetched if need be. Those that are there are checked on request.
+    fn programs(&self, check: bool) -> Result<Programs, String> {
+        let present = if check { None } else { BUNDLE.present() };
+        present.map_or_else(|| BUNDLE.install(), Ok).map_err(|error| {
+            format!(
+                "MySQL is not to be had here: {error}; install MySQL 8 or later yourself, start it, and name it in \
+                 {URL} and {PASSWORD_VARIABLE}"
+            )
+        })
+    }
+
+    fn is_primary(&self, process: &Process) -> bool {
+        process.name == self.processes[0].name
+    }
+}
+
+impl Service for Mysql {
+    fn name(&self) -> &'static str {
+        "mysql"
+    }
+
+    fn variables(&self) -> &'static [&'static str] {
+        &[URL, PASSWORD_VARIABLE]
+    }
+
+    fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    fn environment(&self) -> Environment {
+        let url = format!("mysql://{USER}@{}", join_addresses(&self.processes));
+        vec![(URL.to_owned(), url), (PASSWORD_VARIABLE.to_owned(), PASSWORD.to_owned())]
+    }
+
+    fn up(&self) -> Result<Vec<&'static str>, String> {
+        // What runs was checked when it was started.
+        let is_running = self.processes.iter().all(|process| process.pid().is_some());
+        let programs = self.programs(!is_running)?;
+        let (primary, replica) = (self.primary(&programs), self.replica(&programs));
+        let initialized = at_once(&[&primary, &replica], |server| server.initialize());
+        initialized.into_iter().collect::<Result<(), _>>()?;
+        let mut started = Vec::new();
+        for server in [&primary, &replica] {
+            if server.process.pid().is_none() {
+                server.spawn()?;
+                started.push(server.process.name);
+            }
+        }
+        primary.make_ready_as_primary()?;
+        replica.make_ready_as_replica(primary.process)?;
+        Ok(started)
+    }
+
+    fn start(&self, process: &Process) -> Result<(), String> {
+        let programs = self.programs(false)?;
+        let (primary, replica) = (self.primary(&programs), self.replica(&programs));
+        if self.is_primary(process) {
+            primary.spawn()?;
+            primary.make_ready_as_primary()
+        } else {
+            replica.spawn()?;
+            if primary.process.pid().is_some() {
+                replica.make_ready_as_replica(primary.process)
+            } else {
+                process.wait_until("to answer", || replica.answers())
+            }
+        }
+    }
+
+    /// The primary last: while a replica is connected to it, its end takes ten seconds.
+    fn stop(&self, processes: &[&Process]) -> Result<(), String> {
+        let (last, first): (Vec<_>, Vec<_>) = processes.iter().partition(|process| self.is_primary(process));
+        process::end(&first)?;
+        process::end(&last)
+    }
+
+    fn role(&self, process: &Process) -> Option<&'static str> {
+        let programs = BUNDLE.present()?;
+        if self.is_primary(process) {
+            self.primary(&programs).answers().then_some("primary")
+        } else {
+            self.replica(&programs).replicates().then_some("replica")
+        }
+    }
+}
+
 /// A server of MySQL and the programs that it needs.
-pub struct Server<'s> {
-    pub process: &'s Process,
-    pub programs: &'s Programs,
-    /// The settings that only this server has, in `deploy/mysql/`.
-    pub role: &'static str,
+struct Server<'s> {
+    process: &'s Process,
+    programs: &'s Programs,
+    /// Where the settings are.
+    deploy: &'s Path,
+    /// The settings that only this server has.
+    role: &'static str,
 }
 
 impl Server<'_> {
     /// Makes the data folder, if there is none.
-    pub fn initialize(&self) -> Result<(), String> {
+    fn initialize(&self) -> Result<(), String> {
         let data = self.process.data();
         if data.exists() {
             return Ok(());
@@ -57,13 +172,12 @@ impl Server<'_> {
     }
 
     /// Starts the server, without waiting for it.
-    pub fn spawn(&self, deploy: &Path) -> Result<(), String> {
+    fn spawn(&self) -> Result<(), String> {
         let settings = self.process.folder().join("my.cnf");
-        let deploy = deploy.join("mysql");
         let text = format!(
             "!include {}\n!include {}\n",
-            deploy.join("common.cnf").display(),
-            deploy.join(self.role).display()
+            self.deploy.join("common.cnf").display(),
+            self.deploy.join(self.role).display()
         );
         fs::write(&settings, text).map_err(|error| format!("{}: {error}", settings.display()))?;
         // A crash leaves the lock of the socket, and it counts while the kernel still lists the dead process.
@@ -142,12 +256,12 @@ impl Server<'_> {
     }
 
     /// Whether the shop can use the server.
-    pub fn answers(&self) -> bool {
+    fn answers(&self) -> bool {
         self.query("SELECT 1").is_ok()
     }
 
     /// Whether the replica can be used and follows the primary.
-    pub fn replicates(&self) -> bool {
+    fn replicates(&self) -> bool {
         self.query("SHOW REPLICA STATUS").is_ok_and(|status| is_replicating(&status))
     }
 
@@ -156,7 +270,7 @@ impl Server<'_> {
     }
 
     /// Waits for the primary, which gets its accounts and its database if it lacks them.
-    pub fn make_ready_as_primary(&self) -> Result<(), String> {
+    fn make_ready_as_primary(&self) -> Result<(), String> {
         if self.answers() {
             return Ok(());
         }
@@ -177,7 +291,7 @@ impl Server<'_> {
     }
 
     /// Waits for the replica, which is told whom to follow if it does not know.
-    pub fn make_ready_as_replica(&self, primary: &Process) -> Result<(), String> {
+    fn make_ready_as_replica(&self, primary: &Process) -> Result<(), String> {
         if self.replicates() {
             return Ok(());
         }

@@ -125,7 +125,7 @@ impl Process {
     }
 
     /// Asks for an orderly end, also of a process that was paused. Returns whose end is to be waited for.
-    pub fn ask_to_end(&self) -> Option<Pid> {
+    fn ask_to_end(&self) -> Option<Pid> {
         let pid = self.pid()?;
         signal(pid, Signal::TERM);
         signal(pid, Signal::CONT);
@@ -136,7 +136,7 @@ impl Process {
     ///
     /// # Errors
     /// Not even that helps.
-    pub fn wait_for_end(&self, pid: Pid) -> Result<(), String> {
+    fn wait_for_end(&self, pid: Pid) -> Result<(), String> {
         if wait_for("its end", LIMIT, || Ok(has_ended(pid))).is_err() {
             self.kill()?;
         }
@@ -167,6 +167,15 @@ impl Process {
         let all: Vec<_> = text.lines().collect();
         Ok(all[all.len().saturating_sub(lines)..].join("\n"))
     }
+}
+
+/// Ends processes at the same time.
+///
+/// # Errors
+/// Something does not end.
+pub fn end(processes: &[&Process]) -> Result<(), String> {
+    let asked: Vec<_> = processes.iter().map(|process| (process, process.ask_to_end())).collect();
+    asked.into_iter().try_for_each(|(process, pid)| pid.map_or(Ok(()), |pid| process.wait_for_end(pid)))
 }
 
 fn signal(pid: Pid, signal: Signal) {

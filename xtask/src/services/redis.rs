@@ -3,13 +3,27 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::install::{Bundle, Programs};
-use super::process::Process;
+use super::process::{self, Process};
 use super::wait::{LIMIT, output};
+use super::{Environment, Service, join_addresses};
+
+const URL: &str = "HOLDFAST_TEST_REDIS";
+
+/// Ports from 32768 up are given to anybody who connects, and these are not; nor are the ports of the cluster's
+/// own bus, which are 10000 higher.
+const PORTS: [(&str, u16); 6] = [
+    ("redis-1", 17001),
+    ("redis-2", 17002),
+    ("redis-3", 17003),
+    ("redis-4", 17004),
+    ("redis-5", 17005),
+    ("redis-6", 17006),
+];
 
 const BUNDLE: Bundle =
     Bundle { title: "Redis", name: "redis", packages: &["redis-server", "redis-tools"], suite: None };
@@ -18,13 +32,140 @@ const VERSION_MIN: u32 = 7;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+pub struct Redis {
+    deploy: PathBuf,
+    /// A file that is there when the nodes were joined to a cluster.
+    is_made: PathBuf,
+    nodes: [Process; 6],
+}
+
+impl Redis {
+    pub fn new(state: &Path, deploy: &Path) -> Self {
+        let nodes = PORTS.map(|(name, port)| Process::new(name, port, state));
+        Self { deploy: deploy.join("redis"), is_made: state.join("redis-cluster-is-made"), nodes }
+    }
+
+    /// The programs, fetched if need be. Those that are there are checked on request.
+    fn programs(&self, check: bool) -> Result<Programs, String> {
+        let present = if check { None } else { present() };
+        present.map_or_else(install, Ok).map_err(|error| {
+            format!(
+                "Redis is not to be had here: {error}; install Redis {VERSION_MIN} or later yourself, start a cluster, \
+                 and name it in {URL}"
+            )
+        })
+    }
+
+    /// Removes what is left of a cluster that did not come to be.
+    fn forget(&self) -> Result<(), String> {
+        process::end(&self.nodes.iter().collect::<Vec<_>>())?;
+        for data in self.nodes.iter().map(Process::data).filter(|data| data.exists()) {
+            fs::remove_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a node, without waiting for it.
+    fn spawn(&self, node: &Process, programs: &Programs) -> Result<(), String> {
+        let data = node.data();
+        fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+        let mut command = programs.command("usr/bin/redis-server");
+        command
+            .arg(self.deploy.join("redis.conf"))
+            .args(["--bind", "127.0.0.1", "--port", &node.port.to_string(), "--dir"])
+            .arg(data);
+        node.spawn(&command)
+    }
+
+    /// Joins empty nodes to a cluster in which the second three replicate the first three.
+    fn create_cluster(&self, programs: &Programs) -> Result<(), String> {
+        let mut command = programs.command("usr/bin/redis-cli");
+        command
+            .args(["--cluster", "create"])
+            .args(self.nodes.iter().map(|node| node.address().to_string()))
+            .args(["--cluster-replicas", "1", "--cluster-yes"]);
+        output(&mut command, "making the Redis Cluster", LIMIT).map(|_| ())
+    }
+
+    fn wait_until_it_works(&self, node: &Process) -> Result<(), String> {
+        node.wait_until("to work in the cluster", || self.role(node).is_some())
+    }
+}
+
+impl Service for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn variables(&self) -> &'static [&'static str] {
+        &[URL]
+    }
+
+    fn processes(&self) -> &[Process] {
+        &self.nodes
+    }
+
+    fn environment(&self) -> Environment {
+        vec![(URL.to_owned(), format!("redis://{}", join_addresses(&self.nodes)))]
+    }
+
+    fn up(&self) -> Result<Vec<&'static str>, String> {
+        // What runs was checked when it was started.
+        let is_running = self.nodes.iter().all(|node| node.pid().is_some());
+        let programs = self.programs(!is_running)?;
+        let is_made = self.is_made.exists();
+        if !is_made {
+            self.forget()?;
+        }
+        let mut started = Vec::new();
+        for node in &self.nodes {
+            if node.pid().is_none() {
+                self.spawn(node, &programs)?;
+                started.push(node.name);
+            }
+        }
+        if !is_made {
+            for node in &self.nodes {
+                node.wait_until("to answer", || answers(node))?;
+            }
+            self.create_cluster(&programs)?;
+            fs::write(&self.is_made, "").map_err(|error| error.to_string())?;
+        }
+        self.nodes.iter().try_for_each(|node| self.wait_until_it_works(node))?;
+        Ok(started)
+    }
+
+    fn start(&self, node: &Process) -> Result<(), String> {
+        self.spawn(node, &self.programs(false)?)?;
+        node.wait_until("to answer", || answers(node))?;
+        // Without the others there may be no cluster that works.
+        if self.nodes.iter().any(|node| node.pid().is_none()) {
+            return Ok(());
+        }
+        self.wait_until_it_works(node)
+    }
+
+    /// A master, or a replica that has its master's data, in a cluster that works.
+    fn role(&self, node: &Process) -> Option<&'static str> {
+        let state = ask(node, "CLUSTER INFO").ok()?;
+        let has = |line: &str| state.lines().any(|has| has == line);
+        if !has("cluster_state:ok") || !has("cluster_slots_ok:16384") {
+            return None;
+        }
+        has(&format!("cluster_known_nodes:{}", self.nodes.len())).then_some(())?;
+        let replication = ask(node, "INFO replication").ok()?;
+        let has = |line: &str| replication.lines().any(|has| has == line);
+        if has("role:master") { Some("master") } else { has("master_link_status:up").then_some("replica") }
+    }
+}
+
 /// The machine's own programs if they are new enough, or else Debian's packages.
-pub fn install() -> Result<Programs, String> {
+fn install() -> Result<Programs, String> {
     if is_on_path() { Ok(Programs::OnPath) } else { BUNDLE.install() }
 }
 
 /// The same, when they are there already.
-pub fn present() -> Option<Programs> {
+fn present() -> Option<Programs> {
     if is_on_path() { Some(Programs::OnPath) } else { BUNDLE.present() }
 }
 
@@ -36,42 +177,9 @@ fn is_on_path() -> bool {
     server.is_some_and(|major| major >= VERSION_MIN) && version("redis-cli").is_ok()
 }
 
-/// Starts a node, without waiting for it.
-pub fn spawn(process: &Process, programs: &Programs, deploy: &Path) -> Result<(), String> {
-    let data = process.data();
-    fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
-    let mut command = programs.command("usr/bin/redis-server");
-    command
-        .arg(deploy.join("redis/redis.conf"))
-        .args(["--bind", "127.0.0.1", "--port", &process.port.to_string(), "--dir"])
-        .arg(data);
-    process.spawn(&command)
-}
-
-/// Joins empty nodes to a cluster in which the second three replicate the first three.
-pub fn create_cluster(nodes: &[Process], programs: &Programs) -> Result<(), String> {
-    let mut command = programs.command("usr/bin/redis-cli");
-    command.args(["--cluster", "create"]).args(nodes.iter().map(|node| node.address().to_string()));
-    command.args(["--cluster-replicas", "1", "--cluster-yes"]);
-    output(&mut command, "making the Redis Cluster", LIMIT).map(|_| ())
-}
-
 /// Whether the node answers at all.
-pub fn answers(node: &Process) -> bool {
+fn answers(node: &Process) -> bool {
     ask(node, "PING").is_ok_and(|answer| answer == "PONG")
-}
-
-/// What the node is in a cluster that works: a master, or a replica that has its master's data.
-pub fn role(node: &Process, nodes: usize) -> Option<&'static str> {
-    let state = ask(node, "CLUSTER INFO").ok()?;
-    let has = |line: &str| state.lines().any(|has| has == line);
-    if !has("cluster_state:ok") || !has("cluster_slots_ok:16384") {
-        return None;
-    }
-    has(&format!("cluster_known_nodes:{nodes}")).then_some(())?;
-    let replication = ask(node, "INFO replication").ok()?;
-    let has = |line: &str| replication.lines().any(|has| has == line);
-    if has("role:master") { Some("master") } else { has("master_link_status:up").then_some("replica") }
 }
 
 /// Sends one command and returns the text of the answer.
