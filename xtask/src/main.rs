@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask test|services|startup
-  test                    format check, clippy with warnings as errors, all tests, with MySQL and Redis too
+  test                    format check, clippy with warnings as errors, all tests, with MySQL, Redis and Kafka too
   test --embedded         the same without what needs a service";
 const USAGE_OF_STARTUP: &str =
     "  startup                 how long a shop with a million past orders takes to open";

@@ -62,13 +62,13 @@ impl Programs {
     }
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 /// The user's cache folder for programs.
-fn cache() -> Result<PathBuf, String> {
+pub fn cache() -> Result<PathBuf, String> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".cache")))
@@ -92,7 +92,7 @@ impl Bundle {
         let folder = cache()?.join(self.name);
         let _lock = lock(&folder, DOWNLOAD_LIMIT)?;
         let (root, packages) = (folder.join("root"), folder.join("packages"));
-        if !self.is_intact(&packages) {
+        if !is_intact(&packages) {
             println!("# fetching {}", self.title);
             self.fetch(&folder, &packages)?;
             remove(&root)?;
@@ -108,12 +108,6 @@ impl Bundle {
             fs::rename(&part, &root).map_err(|error| format!("{}: {error}", root.display()))?;
         }
         Programs::unpacked(root)
-    }
-
-    fn is_intact(&self, packages: &Path) -> bool {
-        let mut check = Command::new("sha256sum");
-        check.args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(packages);
-        packages.join("SHA256SUMS").exists() && output(&mut check, "sha256sum", LIMIT).is_ok()
     }
 
     /// Lets apt find out which packages are needed on a machine that has none, and fetch them. It checks their
@@ -143,15 +137,7 @@ impl Bundle {
         run(&[&["install", "--download-only"], self.packages].concat())?;
         remove(&apt)?;
 
-        let mut names: Vec<_> = entries(packages)
-            .into_iter()
-            .filter(|file| is_package(file))
-            .filter_map(|file| Some(file.file_name()?.to_owned()))
-            .collect();
-        names.sort();
-        let mut sums = Command::new("sha256sum");
-        let sums = output(sums.arg("--").args(names).current_dir(packages), "sha256sum", LIMIT)?;
-        fs::write(packages.join("SHA256SUMS"), sums).map_err(|error| format!("SHA256SUMS: {error}"))
+        write_sums(packages, is_package)
     }
 }
 
@@ -183,14 +169,39 @@ Acquire::Retries "2";
     )
 }
 
+/// Whether the files of the folder are as they were when their sums were written.
+pub fn is_intact(folder: &Path) -> bool {
+    let mut check = Command::new("sha256sum");
+    check.args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(folder);
+    folder.join("SHA256SUMS").exists() && output(&mut check, "sha256sum", LIMIT).is_ok()
+}
+
+/// Writes the sums of files beside them.
+///
+/// # Errors
+/// They cannot be read or written.
+pub fn write_sums(folder: &Path, is_meant: impl Fn(&Path) -> bool) -> Result<(), String> {
+    let files = entries(folder).into_iter().filter(|file| is_meant(file));
+    let mut names: Vec<_> = files.filter_map(|file| Some(file.file_name()?.to_owned())).collect();
+    names.sort();
+    let mut sums = Command::new("sha256sum");
+    let sums = output(sums.arg("--").args(names).current_dir(folder), "sha256sum", LIMIT)?;
+    fs::write(folder.join("SHA256SUMS"), sums).map_err(|error| format!("SHA256SUMS: {error}"))
+}
+
 fn is_package(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "deb")
 }
 
-fn remove(folder: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(folder) {
+/// Removes a file or a folder, which may not exist.
+///
+/// # Errors
+/// It is still there.
+pub fn remove(path: &Path) -> Result<(), String> {
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match result {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("{} cannot be removed: {error}", folder.display()))
+            Err(format!("{} cannot be removed: {error}", path.display()))
         }
         _ => Ok(()),
     }

@@ -1,7 +1,10 @@
-//! `cargo xtask services`: real MySQL and Redis for development and tests, on loopback and without containers.
+//! `cargo xtask services`: real MySQL, Redis and Kafka for development and tests, on loopback and without containers.
 
 mod debian;
 mod install;
+mod java;
+mod kafka;
+mod kafka_ask;
 mod mysql;
 mod process;
 mod redis;
@@ -19,12 +22,13 @@ use std::time::Duration;
 use self::process::Process;
 
 pub const USAGE: &str =
-    "  services up [SERVICE…]  install and start mysql and redis; prints the environment for tests
+    "  services up [SERVICE…]  install and start mysql, redis and kafka; prints the environment for tests
   services down [SERVICE…]
                           stop them; their data stays
   services status         one line a process; fails unless all work
   services logs [NAME]    the last lines of the logs
-  services start NAME     start one process: mysql-primary, mysql-replica, redis-1 to redis-6
+  services start NAME     start one process: mysql-primary, mysql-replica, redis-1 to redis-6,
+                          controller-1 to controller-3, kafka-1, kafka-2
   services stop NAME      stop one process
   services restart NAME   stop and start one process
   services kill NAME      end one process at once, as a crash does";
@@ -209,8 +213,11 @@ impl Services {
             .and_then(|()| fs::canonicalize(&state))
             .map_err(|error| format!("{} cannot be used: {error}", state.display()))?;
         let deploy = crate::root().join("deploy");
-        let services: Vec<Box<dyn Service>> =
-            vec![Box::new(mysql::Mysql::new(&state, &deploy)), Box::new(redis::Redis::new(&state, &deploy))];
+        let services: Vec<Box<dyn Service>> = vec![
+            Box::new(mysql::Mysql::new(&state, &deploy)),
+            Box::new(redis::Redis::new(&state, &deploy)),
+            Box::new(kafka::Kafka::new(&state, &deploy)),
+        ];
         Ok(Self { state, services })
     }
 
