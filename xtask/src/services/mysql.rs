@@ -24,12 +24,11 @@ const BUNDLE: Bundle = Bundle {
     suite: Some("sid"),
 };
 
-/// The account of the shop. For development and tests only.
+/// The account of the shop.
 const USER: &str = "holdfast";
-const PASSWORD: &str = "holdfast-dev";
 
-/// The account of the replica. For development and tests only.
-const REPLICATION_USER: &str = "replication";
+/// For development and tests only.
+const PASSWORD: &str = "holdfast-dev";
 const REPLICATION_PASSWORD: &str = "replication-dev";
 
 /// Longer paths are no addresses of sockets on Linux. Source: unix(7), `sun_path`.
@@ -226,6 +225,15 @@ impl Server<'_> {
         Ok(path)
     }
 
+    /// The statements of a file in `deploy/mysql/`, with the passwords and these values.
+    fn statements(&self, file: &str, values: &[(&str, &str)]) -> Result<String, String> {
+        let path = self.deploy.join(file);
+        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let passwords = [("PASSWORD", PASSWORD), ("REPLICATION_PASSWORD", REPLICATION_PASSWORD)];
+        let values = passwords.iter().chain(values);
+        Ok(values.fold(text, |text, (name, value)| text.replace(&format!("${{{name}}}"), value)))
+    }
+
     /// Runs statements as the administrator, whom only the socket lets in.
     fn administer(&self, statements: &str) -> Result<String, String> {
         self.client(&[&format!("--socket={}", self.socket()?), "--user=root"], statements)
@@ -276,16 +284,10 @@ impl Server<'_> {
         }
         self.wait_for_administrator()?;
         if !self.answers() {
-            self.administer(&format!(
-                r"CREATE DATABASE IF NOT EXISTS holdfast;
-                CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';
-                GRANT ALL ON holdfast.* TO '{USER}'@'%';
-                GRANT ALL ON `test\_%`.* TO '{USER}'@'%';
-                GRANT REPLICATION CLIENT ON *.* TO '{USER}'@'%';
-                CREATE USER IF NOT EXISTS '{REPLICATION_USER}'@'%'
-                    IDENTIFIED BY '{REPLICATION_PASSWORD}' REQUIRE SSL;
-                GRANT REPLICATION SLAVE ON *.* TO '{REPLICATION_USER}'@'%';"
-            ))?;
+            let accounts = self.statements("accounts.sql", &[])?;
+            // Tests make a database each.
+            let for_tests = format!(r"GRANT ALL ON `test\_%`.* TO '{USER}'@'%'");
+            self.administer(&format!("{accounts}\n{for_tests}"))?;
         }
         self.process.wait_until("to let the shop in", || self.answers())
     }
@@ -298,14 +300,9 @@ impl Server<'_> {
         self.wait_for_administrator()?;
         let status = self.administer("SHOW REPLICA STATUS")?;
         if status.is_empty() {
-            // Retries never end: a primary may be away for long in a test.
-            self.administer(&format!(
-                "RESET BINARY LOGS AND GTIDS;
-                CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {},
-                    SOURCE_USER = '{REPLICATION_USER}', SOURCE_PASSWORD = '{REPLICATION_PASSWORD}',
-                    SOURCE_SSL = 1, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 0;",
-                primary.port
-            ))?;
+            let port = primary.port.to_string();
+            let address = [("PRIMARY_HOST", "127.0.0.1"), ("PRIMARY_PORT", port.as_str())];
+            self.administer(&self.statements("follow.sql", &address)?)?;
         }
         if !is_replicating(&status) {
             self.administer("START REPLICA")?;
