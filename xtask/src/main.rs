@@ -1,5 +1,7 @@
 //! Development tasks: `cargo xtask test` is what has to pass before a change lands.
 
+#[cfg(test)]
+mod containers;
 mod services;
 mod startup;
 
