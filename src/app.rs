@@ -1,35 +1,52 @@
 //! Wires ports to adapters.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::adapters::gateway::SimulatedGateway;
+use crate::adapters::kafka::{self, KafkaLog};
 use crate::adapters::memory::{MemoryLock, MemoryStockGate};
-use crate::adapters::mysql::{self, MysqlLedger, MysqlOutboxLog};
-use crate::adapters::redis::{RedisCluster, RedisLock, RedisStockGate, RedisViewCache};
-use crate::adapters::sqlite::{OpenError, OutboxLog, SqliteLedger};
+use crate::adapters::mysql::{self, MysqlConsumerStore, MysqlLedger, MysqlOutbox};
+use crate::adapters::redis::{RedisCluster, RedisLiveUpdates, RedisLock, RedisStockGate, RedisViewCache};
+use crate::adapters::smtp::SmtpMailer;
+use crate::adapters::sqlite::{LocalLog, OpenError, SqliteConsumerStore, SqliteLedger, SqliteOutbox};
 use crate::auth::{Passwords, Tokens};
-use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::catalog::{Catalog, SharedViews};
+use crate::config::{Config, Role};
+use crate::consumers::inventory::Inventory;
+use crate::consumers::{self, Consumer, Stored, analytics, coordination, notification};
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
+use crate::domain::Event;
 use crate::ports::Unavailable;
 use crate::ports::clock::{Clock, SystemClock};
-use crate::ports::event_log::EventLog;
+use crate::ports::consumer_store::{ConsumerStore, Meaning};
+use crate::ports::event_log::{EventLog, Group};
 use crate::ports::ledger::Ledger;
 use crate::ports::lock::Lock;
+use crate::ports::outbox::{Backlog, Outbox};
 use crate::ports::payments::Payments;
 use crate::ports::stock_gate::StockGate;
-use crate::ports::view_cache::ViewCache;
 use crate::saga::{Engine, GateKeeper, Ports};
 use crate::stock_room::StockRoom;
-use crate::worker;
+use crate::worker::{self, relay_outbox, send_mails, watch_sagas};
+use tokio::task::JoinHandle;
 
 /// Connections that a command which runs beside the servers may open to a database.
 pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
 
 /// How long a server that ends tries to tell the others.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
+
+const UNKNOWN_HERE: &str = "a shop of one process reads its events from outbox:";
+
+/// Names the event log that is the outbox itself.
+const OUTBOX: &str = "outbox:";
+
+/// The file of what consumers have made of the events, in the data directory.
+const CONSUMERS_FILE: &str = "consumers.sqlite3";
 
 const UNKNOWN: &str = "this kind of back end is not known";
 
@@ -38,9 +55,13 @@ const UNKNOWN: &str = "this kind of back end is not known";
 pub struct Stores {
     pub ledger: Arc<dyn Ledger>,
     pub payments: Arc<dyn Payments>,
-    pub events: Arc<dyn EventLog>,
+    pub outbox: Arc<dyn Outbox>,
+    /// Where consumers learn what happened; `None` where nobody reads it.
+    pub log: Option<Arc<dyn EventLog>>,
+    pub consumers: Arc<dyn ConsumerStore>,
     pub clock: Arc<dyn Clock>,
     shared: Option<Shared>,
+    relay: Mutex<Option<RelaySource>>,
     /// Dropped last, after the stores have been closed.
     _lock: Option<DataDirLock>,
 }
@@ -50,7 +71,13 @@ pub struct Stores {
 pub struct Shared {
     pub gate: Arc<dyn StockGate>,
     lock: Arc<dyn Lock>,
-    views: Arc<dyn ViewCache>,
+    views: SharedViews,
+}
+
+/// What a relay sends: where the event log is another system.
+struct RelaySource {
+    backlog: Arc<dyn Backlog>,
+    committed: mpsc::Receiver<Vec<Event>>,
 }
 
 /// A running shop without its web server.
@@ -78,6 +105,8 @@ pub enum BuildError {
     Url { setting: &'static str, url: String, why: String },
     #[error("configuration: {0}")]
     Setting(&'static str),
+    #[error("configuration: {0}")]
+    Mail(String),
     #[error(transparent)]
     Database(#[from] mysql::OpenError),
     #[error("{} is missing, which belongs to the shop", path.display())]
@@ -158,10 +187,23 @@ impl Stores {
         // Before the ledger is migrated: otherwise a gateway file from a newer version would leave a
         // shop that neither version can open.
         SimulatedGateway::inspect(&files.gateway)?;
+        SqliteConsumerStore::inspect(&files.consumers)?;
         let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
-        let events = OutboxLog::new(ledger.readers().clone());
+        let outbox = SqliteOutbox::new(ledger.readers().clone());
         let payments = open_gateway(config, &files.gateway, &clock)?;
-        Ok(Self { ledger: Arc::new(ledger), payments, events, clock, shared: None, _lock: Some(lock) })
+        let consumers = Arc::new(SqliteConsumerStore::open(&files.consumers)?);
+        let log = Arc::new(LocalLog::new(Arc::clone(&outbox), Arc::clone(&consumers)));
+        Ok(Self {
+            ledger: Arc::new(ledger),
+            payments,
+            outbox,
+            log: Some(log),
+            consumers,
+            clock,
+            shared: None,
+            relay: Mutex::default(),
+            _lock: Some(lock),
+        })
     }
 
     async fn open_cluster(
@@ -173,16 +215,114 @@ impl Stores {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         SimulatedGateway::inspect(&cluster.gateway)?;
         let settings = mysql::Settings { connections_max: connections, reads_replicas, ..cluster.database };
-        let ledger = Arc::new(MysqlLedger::open(&settings).await?);
-        let events = Arc::new(MysqlOutboxLog::new(Arc::clone(&ledger)));
+        let log = cluster.kafka.map(KafkaLog::new).transpose()?;
+        let log = log.map(|log| Arc::new(log) as Arc<dyn EventLog>);
+        let (feed, committed) = match &log {
+            Some(_) => {
+                let (feed, committed) = mysql::Feed::to_relay(worker::RELAY_ROOM);
+                (feed, Some(committed))
+            }
+            None => (mysql::Feed::default(), None),
+        };
+        let ledger = Arc::new(MysqlLedger::open(&settings, feed).await?);
+        let outbox = Arc::new(MysqlOutbox::new(Arc::clone(&ledger)));
+        let backlog: Arc<dyn Backlog> = outbox.clone();
+        let relay = Mutex::new(committed.map(|committed| RelaySource { backlog, committed }));
+        let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
         let payments = open_gateway(config, &cluster.gateway, &clock)?;
         let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
         let shared = Shared {
             gate: Arc::new(RedisStockGate::new(Arc::clone(&redis), prefix)),
             lock: Arc::new(RedisLock::new(Arc::clone(&redis), Arc::clone(&clock), prefix)),
-            views: Arc::new(RedisViewCache::new(redis, prefix)),
+            views: SharedViews {
+                cache: Arc::new(RedisViewCache::new(Arc::clone(&redis), prefix)),
+                live: Arc::new(RedisLiveUpdates::new(redis, prefix)),
+            },
         };
-        Ok(Self { ledger, payments, events, clock, shared: Some(shared), _lock: None })
+        let shared = Some(shared);
+        Ok(Self { ledger, payments, outbox, log, consumers, clock, shared, relay, _lock: None })
+    }
+
+    /// Starts what this server does with events.
+    fn start_event_roles(
+        &self,
+        config: &Config,
+        catalog: &Catalog,
+    ) -> Result<Vec<JoinHandle<()>>, BuildError> {
+        let mut tasks = vec![tokio::spawn(catalog.clone().listen())];
+        let Some(log) = &self.log else {
+            tracing::warn!(
+                "events are kept in the ledger only: nobody is mailed, and no sales are counted (events.url)"
+            );
+            return Ok(tasks);
+        };
+        let clock = &self.clock;
+        for role in &config.roles {
+            match role {
+                Role::Http | Role::Saga => {}
+                Role::Relay => {
+                    let source = self.relay.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    tasks.extend(source.map(|RelaySource { backlog, committed }| {
+                        let (log, clock) = (Arc::clone(log), Arc::clone(clock));
+                        tokio::spawn(relay_outbox::run(relay_outbox::Relay {
+                            backlog,
+                            log,
+                            clock,
+                            committed,
+                        }))
+                    }));
+                }
+                Role::Inventory => {
+                    let inventory = Inventory { catalog: catalog.clone() };
+                    tasks.push(self.start_group(log, Group::Inventory, Arc::new(inventory)));
+                }
+                Role::Notification => {
+                    tasks.push(self.start_stored(log, Group::Notification, notification::meaning));
+                    tasks.extend(self.start_post(config)?);
+                }
+                Role::Analytics => {
+                    tasks.push(self.start_stored(log, Group::Analytics, analytics::meaning));
+                }
+                Role::Coordination => {
+                    tasks.push(self.start_stored(log, Group::Coordination, coordination::meaning));
+                    let (store, ledger) = (Arc::clone(&self.consumers), Arc::clone(&self.ledger));
+                    let stopped_after = Duration::from_millis(config.events.stopped_after_ms);
+                    let watch = watch_sagas::run(store, ledger, Arc::clone(clock), stopped_after);
+                    tasks.push(tokio::spawn(watch));
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn start_group(
+        &self,
+        log: &Arc<dyn EventLog>,
+        group: Group,
+        consumer: Arc<dyn Consumer>,
+    ) -> JoinHandle<()> {
+        tokio::spawn(consumers::run(group, consumer, Arc::clone(log), Arc::clone(&self.clock)))
+    }
+
+    fn start_stored(&self, log: &Arc<dyn EventLog>, group: Group, meaning: Meaning) -> JoinHandle<()> {
+        let (store, clock) = (Arc::clone(&self.consumers), Arc::clone(&self.clock));
+        self.start_group(log, group, Arc::new(Stored { group, meaning, store, clock }))
+    }
+
+    /// Mails are sent where there is a mail server.
+    fn start_post(&self, config: &Config) -> Result<Option<JoinHandle<()>>, BuildError> {
+        let mail = &config.mail;
+        let Some(url) = &mail.url else { return Ok(None) };
+        let mailer = SmtpMailer::new(url, mail.user.as_deref(), mail.password.as_ref(), &mail.from);
+        let mailer = mailer.map_err(BuildError::Mail)?;
+        let post = send_mails::Post {
+            store: Arc::clone(&self.consumers),
+            ledger: Arc::clone(&self.ledger),
+            clock: Arc::clone(&self.clock),
+            domain: mailer.domain().to_owned(),
+            mailer: Arc::new(mailer),
+        };
+        Ok(Some(tokio::spawn(send_mails::run(post))))
     }
 
     /// What several servers have in common, where there may be several.
@@ -233,7 +373,12 @@ impl App {
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
-        let background = worker::start(&engine, &ports, config.schedule(several_servers));
+        let mut background = Vec::new();
+        if config.roles.contains(&Role::Saga) {
+            background.extend(worker::start(&engine, &ports, config.schedule(several_servers)));
+        }
+        background.extend(stores.start_event_roles(&config, &catalog)?);
+        let background = worker::Workers::new(background);
         Ok(Self {
             config,
             engine,
@@ -276,6 +421,8 @@ enum BackEnds {
 
 struct ClusterBackEnds {
     database: mysql::Settings,
+    /// Where events go, if anywhere.
+    kafka: Option<kafka::Settings>,
     redis: RedisCluster,
     gateway: PathBuf,
 }
@@ -324,7 +471,18 @@ impl ClusterBackEnds {
         })?;
         let gateway = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
         let database = mysql::Settings { ca_file: ledger.ca_file.clone(), ..database };
-        Ok(Self { database, redis, gateway })
+        let events = &config.events;
+        let kafka = match &*events.url {
+            OUTBOX => None,
+            url => Some(kafka::Settings::parse(url, &events.prefix, events.replication.into()).map_err(
+                |why| BuildError::Url {
+                    setting: "events.url",
+                    url: "kafka://…".to_owned(),
+                    why: why.to_owned(),
+                },
+            )?),
+        };
+        Ok(Self { database, redis, gateway, kafka })
     }
 }
 
@@ -332,6 +490,7 @@ impl ClusterBackEnds {
 struct Files {
     ledger: PathBuf,
     gateway: PathBuf,
+    consumers: PathBuf,
 }
 
 impl Files {
@@ -343,7 +502,15 @@ impl Files {
             let why = "the ledger has a file of its own".to_owned();
             return Err(BuildError::Url { setting: "payments.url", url: config.payments.url.clone(), why });
         }
-        Ok(Self { ledger, gateway })
+        let consumers = directory.file(CONSUMERS_FILE);
+        if consumers == ledger || consumers == gateway {
+            return Err(BuildError::Setting("ledger.url and payments.url: consumers.sqlite3 is taken"));
+        }
+        if config.events.url != OUTBOX {
+            let (url, why) = (config.events.url.clone(), UNKNOWN_HERE.to_owned());
+            return Err(BuildError::Url { setting: "events.url", url, why });
+        }
+        Ok(Self { ledger, gateway, consumers })
     }
 }
 

@@ -6,19 +6,30 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::app::Stores;
-use crate::domain::{EventBody, Order, OrderId, OrderStatus, Product, ProductId, order};
+use crate::consumers::{analytics, notification};
+use crate::domain::{Event, EventBody, Order, OrderId, OrderStatus, Product, ProductId, Topic, order};
 use crate::ports::Unavailable;
-use crate::ports::event_log::{EventLog, Position};
+use crate::ports::clock::Clock;
+use crate::ports::consumer_store::{ConsumerStore, Finding, FindingKind, MailKind, Minute, Sales};
+use crate::ports::event_log::{EventLog, Group};
 use crate::ports::ledger::{Ledger, ProductQuery};
+use crate::ports::outbox::{Outbox, Position};
 use crate::ports::payments::{ChargeRecord, ChargeState, Payments};
 use crate::ports::stock_gate::StockGate;
 
 /// Rows read in one go.
 const PAGE: usize = 2_000;
+
+/// How long the event log may take to hand out the next messages.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the event log surely keeps messages: a day less than it has to.
+const LOG_KEEPS: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
 /// What an audit found.
 #[derive(Clone, Default, Debug, Serialize)]
@@ -32,6 +43,8 @@ pub struct Report {
     pub revenue_minor: BTreeMap<String, i128>,
     pub charges: BTreeMap<&'static str, u64>,
     pub events: u64,
+    /// What consumer groups have not taken in yet, by group; those are not compared.
+    pub lag: BTreeMap<&'static str, u64>,
     /// Orders that wait for an administrator.
     pub stuck: Vec<OrderId>,
 }
@@ -56,7 +69,10 @@ pub enum AuditError {
 pub struct Audit {
     ledger: Arc<dyn Ledger>,
     payments: Arc<dyn Payments>,
-    events: Arc<dyn EventLog>,
+    outbox: Arc<dyn Outbox>,
+    log: Option<Arc<dyn EventLog>>,
+    consumers: Arc<dyn ConsumerStore>,
+    clock: Arc<dyn Clock>,
     /// Where it outlives the servers.
     gate: Option<Arc<dyn StockGate>>,
 }
@@ -69,6 +85,31 @@ struct Told {
     ending: Option<OrderStatus>,
     paid: bool,
     refunded: bool,
+}
+
+/// What all events together say.
+#[derive(Default)]
+struct AllTold {
+    sales: Sales,
+    mails: BTreeMap<MailKind, u64>,
+}
+
+/// The first thing that two ways of counting disagree about.
+fn difference(counted: &Sales, told: &Sales) -> String {
+    let (minutes, products) = (counted.by_minute.keys().chain(told.by_minute.keys()), &told.by_product);
+    for key in minutes {
+        let (counted, told) = (counted.by_minute.get(key), told.by_minute.get(key));
+        if counted != told {
+            return format!("{} of {}: counted {counted:?}, told {told:?}", key.1, key.0.begins());
+        }
+    }
+    for key in counted.by_product.keys().chain(products.keys()) {
+        let (counted, told) = (counted.by_product.get(key), told.by_product.get(key));
+        if counted != told {
+            return format!("product {} in {}: counted {counted:?}, told {told:?}", key.0, key.1);
+        }
+    }
+    format!("failures: counted {:?}, told {:?}", counted.failures, told.failures)
 }
 
 macro_rules! hold {
@@ -85,7 +126,10 @@ impl Audit {
         Self {
             ledger: Arc::clone(&stores.ledger),
             payments: Arc::clone(&stores.payments),
-            events: Arc::clone(&stores.events),
+            outbox: Arc::clone(&stores.outbox),
+            log: stores.log.clone(),
+            consumers: Arc::clone(&stores.consumers),
+            clock: Arc::clone(&stores.clock),
             gate: stores.shared().map(|shared| Arc::clone(&shared.gate)),
         }
     }
@@ -106,7 +150,10 @@ impl Audit {
     }
 
     async fn check(&self, report: &mut Report, progress: &mut impl FnMut(u64)) -> Result<(), AuditError> {
-        let mut told = self.read_events(report).await?;
+        let mut all = AllTold::default();
+        let mut told = self.read_events(report, &mut all).await?;
+        self.check_log(&told).await?;
+        self.check_consumers(report, &all).await?;
         let mut promised: HashMap<ProductId, i64> = HashMap::new();
         let mut sold: HashMap<ProductId, i64> = HashMap::new();
         let mut charges = Charges { payments: &self.payments, page: Vec::new(), next: 0, after: None };
@@ -147,15 +194,98 @@ impl Audit {
         self.check_stock(report, &promised, &sold).await
     }
 
+    /// Every event is in the log, and its first copy comes after those before it of its saga and topic.
+    async fn check_log(&self, told: &HashMap<OrderId, Told>) -> Result<(), AuditError> {
+        // A log of this process is the outbox itself.
+        let (Some(log), Some(_)) = (&self.log, &self.gate) else { return Ok(()) };
+        let mut seen: HashMap<OrderId, [u32; 3]> = HashMap::new();
+        let mut history = log.history().await?;
+        loop {
+            let messages = history.next(PAGE, LOG_PATIENCE).await?;
+            if messages.is_empty() {
+                break;
+            }
+            for event in messages.into_iter().filter_map(|message| message.content.ok()) {
+                let [order, compensation, count] = seen.entry(event.saga_id).or_default();
+                let last = if event.body.topic() == Topic::Order { order } else { compensation };
+                if event.sequence > *last {
+                    *last = event.sequence;
+                    *count += 1;
+                }
+            }
+        }
+        // Older ones may have left the log.
+        let kept_since = OrderId::earliest_at(self.clock.now().minus(LOG_KEEPS));
+        for (saga, told) in told.iter().filter(|(saga, _)| **saga >= kept_since) {
+            let [order, compensation, count] = seen.get(saga).copied().unwrap_or_default();
+            hold!(
+                count == told.last && order.max(compensation) == told.last,
+                "log-complete",
+                "order {saga}: of {} events, {count} are in the log in their order",
+                told.last
+            );
+        }
+        Ok(())
+    }
+
+    /// What consumers have made of the events is what the events say.
+    async fn check_consumers(&self, report: &mut Report, all: &AllTold) -> Result<(), AuditError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        for group in Group::ALL {
+            let lag = log.lag(group).await?;
+            if lag > 0 {
+                report.lag.insert(group.as_str(), lag);
+            }
+        }
+        let caught_up = |group: Group| !report.lag.contains_key(group.as_str());
+        if caught_up(Group::Analytics) {
+            let counted = self.consumers.sales(Minute(i64::MIN)..Minute(i64::MAX), usize::MAX).await?;
+            hold!(counted == all.sales, "sales-counted", "{}", difference(&counted, &all.sales));
+        }
+        if caught_up(Group::Notification) {
+            let mut mails: BTreeMap<MailKind, u64> = BTreeMap::new();
+            for (kind, _, count) in self.consumers.mail_counts().await? {
+                *mails.entry(kind).or_default() += count;
+            }
+            for kind in MailKind::ALL {
+                let written = mails.get(&kind).copied().unwrap_or_default();
+                let wanted = all.mails.get(&kind).copied().unwrap_or_default();
+                hold!(
+                    written == wanted,
+                    "customers-told",
+                    "{written} mails of kind {kind} were written, {wanted} events ask for one"
+                );
+            }
+        }
+        if caught_up(Group::Coordination) {
+            let findings = self.consumers.findings(1).await?;
+            if let Some(Finding { saga_id, detail, .. }) =
+                findings.iter().find(|finding| finding.kind == FindingKind::Contradiction)
+            {
+                hold!(false, "events-agree", "order {saga_id}: {detail}");
+            }
+        }
+        Ok(())
+    }
+
     /// Each saga's events come in sequence, without gaps.
-    async fn read_events(&self, report: &mut Report) -> Result<HashMap<OrderId, Told>, AuditError> {
+    async fn read_events(
+        &self,
+        report: &mut Report,
+        all: &mut AllTold,
+    ) -> Result<HashMap<OrderId, Told>, AuditError> {
         let mut told: HashMap<OrderId, Told> = HashMap::new();
         let mut position = Position::default();
         loop {
-            let entries = self.events.read(position, PAGE).await?;
+            let entries = self.outbox.read(position, PAGE).await?;
             let Some(last) = entries.last() else { return Ok(told) };
             position = last.position;
-            for event in entries.into_iter().flat_map(|entry| entry.events) {
+            let events: Vec<Event> = entries.into_iter().flat_map(|entry| entry.events).collect();
+            all.sales += analytics::meaning(&events).sales;
+            for mail in notification::meaning(&events).mails {
+                *all.mails.entry(mail.kind).or_default() += 1;
+            }
+            for event in events {
                 report.events += 1;
                 let saga = event.saga_id;
                 let of_saga = told.entry(saga).or_default();

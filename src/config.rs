@@ -1,5 +1,6 @@
 //! Settings: `config.default.toml` < a file < the environment < flags.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub data_dir: PathBuf,
+    pub roles: BTreeSet<Role>,
     pub server: Server,
     pub sale: Sale,
     pub auth: Auth,
@@ -35,7 +37,43 @@ pub struct Config {
     pub gate: Gate,
     pub cluster: Cluster,
     pub payments: Payments,
+    pub events: Events,
+    pub mail: Mail,
     pub log: Log,
+}
+
+/// What a server does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Http,
+    Saga,
+    Relay,
+    Inventory,
+    Notification,
+    Analytics,
+    Coordination,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    pub url: String,
+    pub prefix: String,
+    pub replication: u16,
+    pub stopped_after_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    pub from: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub password: Option<SecretString>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,6 +166,8 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<BTreeSet<Role>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerFlags>,
 }
 
@@ -184,6 +224,8 @@ impl Config {
             ("auth.token_ttl_s", self.auth.token_ttl_s),
             ("cluster.servers", self.cluster.servers as u64),
             ("cluster.compare_every_ms", self.cluster.compare_every_ms),
+            ("events.replication", self.events.replication.into()),
+            ("events.stopped_after_ms", self.events.stopped_after_ms),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} has to be at least 1"));
@@ -202,6 +244,12 @@ impl Config {
                 CONNECTIONS_OF_COMMANDS + self.cluster.servers * CONNECTIONS_MIN,
                 self.cluster.servers
             ));
+        }
+        if self.roles.is_empty() {
+            return Err("roles: a server without any would do nothing".into());
+        }
+        if self.roles.contains(&Role::Http) && !self.roles.contains(&Role::Saga) {
+            return Err("roles: http takes purchases, so it needs saga beside it".into());
         }
         if let Some(secret) = &self.auth.secret
             && secret.expose_secret().len() < 32

@@ -1,7 +1,9 @@
 //! The outside of the shop: one folder for each kind of thing that a port is implemented with.
 
 pub mod gateway;
+pub mod kafka;
 pub mod memory;
 pub mod mysql;
 pub mod redis;
+pub mod smtp;
 pub mod sqlite;

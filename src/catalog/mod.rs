@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use moka::Expiry;
 use moka::future::Cache;
 
@@ -16,6 +17,7 @@ use crate::domain::{Money, Product, ProductId, StockLevel, Timestamp};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, ProductQuery};
+use crate::ports::live::{LiveUpdates, Update};
 use crate::ports::stock_gate::StockGate;
 use crate::ports::view_cache::{View, ViewCache};
 
@@ -25,6 +27,9 @@ const SHOWN_FOR: Duration = Duration::from_secs(5);
 /// Views kept in this process, those of ids that do not exist included.
 const ENTRIES_MAX: u64 = 100_000;
 
+/// Products looked at side by side when they are shown anew.
+const REFRESHED_AT_ONCE: usize = 16;
+
 /// Products as customers see them.
 #[derive(Clone)]
 pub struct Catalog {
@@ -32,7 +37,14 @@ pub struct Catalog {
     gate: Arc<dyn StockGate>,
     clock: Arc<dyn Clock>,
     views: Cache<ProductId, Arc<View>>,
-    shared: Option<Arc<dyn ViewCache>>,
+    shared: Option<SharedViews>,
+}
+
+/// What several servers have in common of their views.
+#[derive(Clone)]
+pub struct SharedViews {
+    pub cache: Arc<dyn ViewCache>,
+    pub live: Arc<dyn LiveUpdates>,
 }
 
 /// A product as customers see it, without its stock.
@@ -102,13 +114,12 @@ fn count(layer: &'static str, hit: bool) {
 }
 
 impl Catalog {
-    /// A catalogue over the ledger's products and the gate's stock. `shared` is the cache that several
-    /// servers have in common.
+    /// A catalogue over the ledger's products and the gate's stock, with what several servers have in common.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         gate: Arc<dyn StockGate>,
         clock: Arc<dyn Clock>,
-        shared: Option<Arc<dyn ViewCache>>,
+        shared: Option<SharedViews>,
     ) -> Self {
         let views = Cache::builder()
             .max_capacity(ENTRIES_MAX)
@@ -150,7 +161,7 @@ impl Catalog {
         let Some(shared) = &self.shared else {
             return self.read(id).await;
         };
-        match shared.get(id).await {
+        match shared.cache.get(id).await {
             Ok(Some(view)) if !remaining(&view, self.clock.now()).is_zero() => {
                 count("shared", true);
                 return Ok(view);
@@ -162,7 +173,7 @@ impl Catalog {
             }
         }
         let view = self.read(id).await?;
-        self.share(&**shared, id, view).await
+        self.share(&*shared.cache, id, view).await
     }
 
     /// Puts a view into the shared cache, and answers the newest one there.
@@ -226,10 +237,41 @@ impl Catalog {
     pub async fn show(&self, product: &Product) {
         let view = self.view_of(product, self.clock.now(), self.level(product.id).await);
         if let Some(shared) = &self.shared
-            && let Err(error) = shared.put(product.id, &view, SHOWN_FOR).await
+            && let Err(error) = shared.cache.put(product.id, &view, SHOWN_FOR).await
         {
             tracing::debug!(%error, "the shared cache was not told of a change");
         }
         self.views.insert(product.id, Arc::new(view)).await;
+    }
+
+    /// Shows products as they are now, on every server. Where stock is looked up for every view, there is nothing
+    /// to do.
+    ///
+    /// # Errors
+    /// The stores do not answer; it can be repeated.
+    pub async fn refresh(&self, products: impl IntoIterator<Item = ProductId>) -> Result<(), Unavailable> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let views = stream::iter(products).map(async |id| {
+            let view = self.read(id).await?;
+            shared.cache.put(id, &view, SHOWN_FOR).await?;
+            Ok::<_, Unavailable>((id, view))
+        });
+        let update: Update = views.buffer_unordered(REFRESHED_AT_ONCE).try_collect().await?;
+        if update.is_empty() { Ok(()) } else { shared.live.tell(&update).await }
+    }
+
+    /// Takes over what other servers tell, for ever.
+    pub async fn listen(self) {
+        let Some(shared) = &self.shared else { return };
+        let mut updates = shared.live.listen();
+        while let Some(update) = updates.next().await {
+            for (id, view) in update {
+                // What nobody has looked at here need not be kept; an older figure never replaces a newer one.
+                let newer = |kept: &Arc<View>| (kept.version, kept.as_of) < (view.version, view.as_of);
+                if self.views.get(&id).await.is_some_and(|kept| newer(&kept)) {
+                    self.views.insert(id, Arc::new(view)).await;
+                }
+            }
+        }
     }
 }

@@ -52,6 +52,9 @@ fn describe(report: &Report) -> String {
     }
     line("charges", counts(&report.charges));
     line("events", report.events.to_string());
+    for (group, lag) in &report.lag {
+        line("not compared", format!("{group}, which has {lag} messages still to read"));
+    }
     for saga in &report.stuck {
         line("stuck", format!("{saga}: resume it, POST /api/v1/admin/sagas/{saga}/resume"));
     }

@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod doctor;
+mod events;
 mod import;
 mod output;
 mod replay;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Flags, ServerFlags};
+use crate::config::{Config, Flags, Role, ServerFlags};
 
 /// Sells things that run out: never a unit twice, never an order lost.
 #[derive(Parser)]
@@ -68,6 +69,8 @@ enum Command {
     BenchFloor,
     /// Prove that nothing was lost, sold twice or charged wrongly
     Audit(audit::AuditArgs),
+    /// Look after the event log and those who read it
+    Events(events::EventsArgs),
     /// Print a token for scripts
     Token(token::TokenArgs),
     /// Check the machine, the settings and the stores
@@ -77,8 +80,14 @@ enum Command {
 impl Common {
     /// All layers of settings.
     fn load(&self, listen: Option<SocketAddr>) -> anyhow::Result<Config> {
+        self.load_with_roles(listen, Vec::new())
+    }
+
+    /// The same, with the roles of a server where they are given.
+    fn load_with_roles(&self, listen: Option<SocketAddr>, roles: Vec<Role>) -> anyhow::Result<Config> {
         let server = listen.map(|listen| ServerFlags { listen });
-        let flags = Flags { data_dir: self.data_dir.clone(), server };
+        let roles = (!roles.is_empty()).then(|| roles.into_iter().collect());
+        let flags = Flags { data_dir: self.data_dir.clone(), roles, server };
         Ok(Config::load(self.config.as_deref(), &flags)?)
     }
 }
@@ -113,6 +122,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => block_on(bench::run_command(args, common)),
         Command::BenchFloor => block_on(bench::run_floor()),
         Command::Audit(args) => block_on(audit::run(args, common)),
+        Command::Events(args) => block_on(events::run(args, common)),
         Command::Token(args) => token::run(&args, &common),
         Command::Doctor(args) => block_on(doctor::run(args, common)),
     }

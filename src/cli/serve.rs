@@ -11,10 +11,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::app::App;
+use crate::config::Role;
 use crate::domain::{Currency, Money, NewProduct};
 use crate::http::api::register::{Credentials, open_account};
 use crate::http::{router, server};
-use crate::ports::ledger::{ProductError, ProductQuery, Role};
+use crate::ports::ledger::{self, ProductError, ProductQuery};
 use crate::{shutdown, telemetry};
 
 use super::{Common, output};
@@ -26,12 +27,16 @@ made and shown once.
 
 Examples:
   holdfast serve --data-dir /var/lib/holdfast --listen 0.0.0.0:80
-  holdfast serve --config shop.toml --print-config"
+  holdfast serve --config shop.toml --print-config
+  holdfast serve --config shop.toml --roles saga,relay,notification"
 )]
 pub struct ServeArgs {
     /// Address to listen on, such as 127.0.0.1:8080
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// What this server does, of http, saga, relay, inventory, notification, analytics and coordination
+    #[arg(long, value_name = "ROLE,ROLE", value_delimiter = ',')]
+    roles: Vec<Role>,
     /// Show the settings that would be used, and end
     #[arg(long)]
     print_config: bool,
@@ -44,7 +49,7 @@ pub struct ServeArgs {
 const ADMIN_EMAIL: &str = "admin@localhost";
 
 pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
-    let config = common.load(args.listen)?;
+    let config = common.load_with_roles(args.listen, args.roles)?;
     if args.print_config {
         output::print(false, &(), || config.shown());
         return Ok(ExitCode::SUCCESS);
@@ -63,7 +68,12 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     }
     let first_admin = first_admin(&shop).await?;
     greet(&shop, address, first_admin, common.json);
-    server::serve(listener, router::router(Arc::clone(&shop)), &limits, stop).await;
+    let routes = if shop.config.roles.contains(&Role::Http) {
+        router::router(Arc::clone(&shop))
+    } else {
+        router::operation_router(Arc::clone(&shop))
+    };
+    server::serve(listener, routes, &limits, stop).await;
     match Arc::into_inner(shop) {
         Some(shop) => shop.close().await,
         // A cut connection still holds it; what is unfinished is taken up by the next start.
@@ -80,7 +90,7 @@ struct FirstAdmin {
 
 /// Opens the first administrator's account when there is none.
 async fn first_admin(shop: &App) -> anyhow::Result<Option<FirstAdmin>> {
-    if shop.stores.ledger.has_account_with(Role::Admin).await? {
+    if shop.stores.ledger.has_account_with(ledger::Role::Admin).await? {
         return Ok(None);
     }
     let email = std::env::var("HOLDFAST_ADMIN_EMAIL").unwrap_or_else(|_| ADMIN_EMAIL.to_owned());
@@ -90,9 +100,9 @@ async fn first_admin(shop: &App) -> anyhow::Result<Option<FirstAdmin>> {
     });
     let password = given.or_else(|| made.clone()).unwrap_or_default();
     let credentials = Credentials { email: email.clone(), password: SecretString::from(password) };
-    let opened = open_account(shop, credentials, Role::Admin).await;
+    let opened = open_account(shop, credentials, ledger::Role::Admin).await;
     // Another server may have been faster; then that one has shown the password.
-    if opened.is_err() && shop.stores.ledger.has_account_with(Role::Admin).await? {
+    if opened.is_err() && shop.stores.ledger.has_account_with(ledger::Role::Admin).await? {
         return Ok(None);
     }
     opened.map_err(|problem| {

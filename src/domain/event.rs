@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::ids::{OrderId, UserId};
+use super::ids::{OrderId, ProductId, UserId};
 use super::money::Money;
-use super::order::{BasketLine, OrderLine, Reason};
+use super::order::{BasketLine, Order, OrderLine, OrderStatus, Quantity, Reason};
+use super::saga::Capture;
 use super::time::Timestamp;
 
 /// One event of one saga.
@@ -24,22 +26,153 @@ pub struct Event {
 }
 
 /// The kinds of event with what their readers need.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum EventBody {
-    SagaStarted { user_id: UserId, lines: Arc<[BasketLine]> },
-    InventoryReserved { lines: Arc<[BasketLine]> },
-    OrderCreated { order_id: OrderId, user_id: UserId, lines: Arc<[OrderLine]>, total: Money },
-    PaymentProcessed { order_id: OrderId, user_id: UserId, amount: Money, transaction_id: Arc<str> },
-    OrderConfirmed { order_id: OrderId, user_id: UserId, lines: Arc<[BasketLine]>, total: Money },
-    InventoryReleaseRequested { order_id: OrderId, lines: Arc<[BasketLine]>, reason: Reason },
-    OrderCancelled { order_id: OrderId, user_id: UserId, reason: Reason },
-    PaymentRefunded { order_id: OrderId, user_id: UserId, amount: Money, transaction_id: Arc<str> },
+    /// A customer wants a basket.
+    SagaStarted {
+        user_id: UserId,
+        #[schema(value_type = Vec<BasketLine>)]
+        lines: Arc<[BasketLine]>,
+    },
+    /// Its units are held.
+    InventoryReserved {
+        #[schema(value_type = Vec<BasketLine>)]
+        lines: Arc<[BasketLine]>,
+    },
+    /// There is an order, PENDING.
+    OrderCreated {
+        order_id: OrderId,
+        user_id: UserId,
+        #[schema(value_type = Vec<OrderLine>)]
+        lines: Arc<[OrderLine]>,
+        total: Money,
+    },
+    /// The gateway has taken the money.
+    PaymentProcessed {
+        order_id: OrderId,
+        user_id: UserId,
+        amount: Money,
+        #[schema(value_type = String)]
+        transaction_id: Arc<str>,
+    },
+    /// The order is CONFIRMED: sold.
+    OrderConfirmed {
+        order_id: OrderId,
+        user_id: UserId,
+        #[schema(value_type = Vec<SoldLine>)]
+        lines: Arc<[SoldLine]>,
+        total: Money,
+    },
+    /// Its units go back.
+    InventoryReleaseRequested {
+        order_id: OrderId,
+        #[schema(value_type = Vec<BasketLine>)]
+        lines: Arc<[BasketLine]>,
+        reason: Reason,
+    },
+    /// The customer took the order back. `was` tells a sale that was taken back (CONFIRMED) from an order that never became one (PENDING).
+    OrderCancelled {
+        order_id: OrderId,
+        user_id: UserId,
+        reason: Reason,
+        was: OrderStatus,
+        #[schema(value_type = Vec<SoldLine>)]
+        lines: Arc<[SoldLine]>,
+        total: Money,
+    },
+    /// The gateway has given the money back.
+    PaymentRefunded {
+        order_id: OrderId,
+        user_id: UserId,
+        amount: Money,
+        #[schema(value_type = String)]
+        transaction_id: Arc<str>,
+    },
+    /// The saga gave up and undid everything.
     OrderFailed { order_id: OrderId, user_id: UserId, reason: Reason },
 }
 
+/// A line of a sale with the price that was paid for each unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SoldLine {
+    pub product_id: ProductId,
+    pub quantity: Quantity,
+    pub unit_price: Money,
+}
+
+fn sold_lines(order: &Order) -> Arc<[SoldLine]> {
+    let sold = |line: &OrderLine| SoldLine {
+        product_id: line.product_id,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+    };
+    order.lines.iter().map(sold).collect()
+}
+
+/// What the commit that creates an order tells.
+pub fn of_creation(order: &Order, basket: &Arc<[BasketLine]>) -> Vec<EventBody> {
+    let (order_id, user_id) = (order.id, order.user_id);
+    vec![
+        EventBody::SagaStarted { user_id, lines: Arc::clone(basket) },
+        EventBody::InventoryReserved { lines: Arc::clone(basket) },
+        EventBody::OrderCreated { order_id, user_id, lines: Arc::clone(&order.lines), total: order.total },
+    ]
+}
+
+/// What the commit that confirms an order tells. `capture` is `None` where nothing was to be paid.
+pub fn of_confirmation(order: &Order, capture: Option<&Capture>) -> Vec<EventBody> {
+    let (order_id, user_id) = (order.id, order.user_id);
+    let mut events = Vec::with_capacity(2);
+    events.extend(capture.map(|capture| paid(order, capture)));
+    events.push(EventBody::OrderConfirmed {
+        order_id,
+        user_id,
+        lines: sold_lines(order),
+        total: order.total,
+    });
+    events
+}
+
+/// What the commit that ends an order as FAILED or CANCELLED tells. `order` is as it was before.
+pub fn of_ending(
+    order: &Order,
+    reason: Reason,
+    capture: Option<&Capture>,
+    refund: Option<&Capture>,
+) -> Vec<EventBody> {
+    let (order_id, user_id, was) = (order.id, order.user_id, order.status);
+    let mut events = Vec::with_capacity(4);
+    // A sale has told of its payment already.
+    events.extend(capture.filter(|_| was == OrderStatus::Pending).map(|capture| paid(order, capture)));
+    events.extend(refund.map(|refund| EventBody::PaymentRefunded {
+        order_id,
+        user_id,
+        amount: refund.amount,
+        transaction_id: Arc::clone(&refund.transaction_id),
+    }));
+    events.push(EventBody::InventoryReleaseRequested { order_id, lines: order.basket_lines(), reason });
+    events.push(match reason.final_status() {
+        OrderStatus::Cancelled => {
+            let (lines, total) = (sold_lines(order), order.total);
+            EventBody::OrderCancelled { order_id, user_id, reason, was, lines, total }
+        }
+        _ => EventBody::OrderFailed { order_id, user_id, reason },
+    });
+    events
+}
+
+fn paid(order: &Order, capture: &Capture) -> EventBody {
+    EventBody::PaymentProcessed {
+        order_id: order.id,
+        user_id: order.user_id,
+        amount: capture.amount,
+        transaction_id: Arc::clone(&capture.transaction_id),
+    }
+}
+
 /// The stream an event belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Topic {
     /// What a sale goes through.
     Order,
@@ -48,6 +181,9 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 2] = [Self::Order, Self::Compensation];
+
     /// The name of the topic.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,20 +193,32 @@ impl Topic {
     }
 }
 
+/// So many of the kinds belong to a sale, the others undo one.
+const ORDER_KINDS: usize = 5;
+
 impl EventBody {
+    /// The names of all kinds, those of [`Topic::Order`] first.
+    pub const KINDS: [&str; 9] = [
+        "SagaStarted",
+        "InventoryReserved",
+        "OrderCreated",
+        "PaymentProcessed",
+        "OrderConfirmed",
+        "InventoryReleaseRequested",
+        "OrderCancelled",
+        "PaymentRefunded",
+        "OrderFailed",
+    ];
+
     /// The stream it belongs to.
     pub fn topic(&self) -> Topic {
-        match self {
-            Self::SagaStarted { .. }
-            | Self::InventoryReserved { .. }
-            | Self::OrderCreated { .. }
-            | Self::PaymentProcessed { .. }
-            | Self::OrderConfirmed { .. } => Topic::Order,
-            Self::InventoryReleaseRequested { .. }
-            | Self::OrderCancelled { .. }
-            | Self::PaymentRefunded { .. }
-            | Self::OrderFailed { .. } => Topic::Compensation,
-        }
+        Self::topic_of(self.kind()).expect("every kind has a topic")
+    }
+
+    /// The stream of a kind of event.
+    pub fn topic_of(kind: &str) -> Option<Topic> {
+        let place = Self::KINDS.iter().position(|known| *known == kind)?;
+        Some(if place < ORDER_KINDS { Topic::Order } else { Topic::Compensation })
     }
 
     /// The name of the kind, as in the `type` field.

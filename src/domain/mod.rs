@@ -4,6 +4,7 @@
 //! program works with values that cannot be wrong (a [`Quantity`] is never zero, a
 //! [`Money`] always has a currency, a [`Basket`] never lists one product twice).
 
+pub mod cloud_event;
 pub mod event;
 pub mod hold;
 pub mod ids;
@@ -13,7 +14,7 @@ pub mod product;
 pub mod saga;
 pub mod time;
 
-pub use event::{Event, EventBody, Topic};
+pub use event::{Event, EventBody, SoldLine, Topic};
 pub use hold::{Hold, Shelf, StockChange};
 pub use ids::{Digest, Driver, InstanceId, OrderId, ProductId, UserId};
 pub use money::{Currency, Money, MoneyError};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::order::Quantity;
 
@@ -101,11 +102,13 @@ impl<'de> Deserialize<'de> for Currency {
 }
 
 /// An amount: whole minor units (pence, cents) of one currency.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Money {
     #[serde(rename = "amount")]
     pub minor: i64,
+    /// ISO 4217.
+    #[schema(value_type = String)]
     pub currency: Currency,
 }
 

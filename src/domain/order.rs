@@ -7,14 +7,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::ids::{OrderId, ProductId, UserId};
 use super::money::{Money, MoneyError};
 use super::time::Timestamp;
 
 /// A number of units, at least one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = u32)]
 pub struct Quantity(NonZeroU32);
 
 impl Quantity {
@@ -36,7 +38,7 @@ impl fmt::Display for Quantity {
 }
 
 /// One product of a basket.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BasketLine {
     pub product_id: ProductId,
     pub quantity: Quantity,
@@ -100,7 +102,7 @@ impl Basket {
 }
 
 /// Where an order stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum OrderStatus {
     /// The saga is on its way; units are promised, money may have been taken.
@@ -137,7 +139,7 @@ impl FromStr for OrderStatus {
 }
 
 /// Why an order is not, or no longer, to be CONFIRMED.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
     /// Fewer units are left than were asked for.
@@ -225,10 +227,12 @@ impl FromStr for Reason {
 pub struct UnknownWord(pub String);
 
 /// A line of an order, as sold: later changes of the product do not reach it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrderLine {
     pub product_id: ProductId,
+    #[schema(value_type = String)]
     pub sku: Arc<str>,
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     pub quantity: Quantity,
     pub unit_price: Money,

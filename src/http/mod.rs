@@ -5,6 +5,7 @@
 //! connections.
 
 pub mod api;
+mod asyncapi;
 pub mod extract;
 pub mod openapi;
 pub mod problem;

@@ -31,11 +31,14 @@ pub fn pages() -> Router<Shop> {
         api::list_orders::list_orders,
         api::view_order::view_order,
         api::list_events::list_events,
+        api::list_notifications::list_notifications,
         api::cancel_order::cancel_order,
         api::create_product::create_product,
         api::change_product::change_product,
         api::adjust_stock::adjust_stock,
+        api::view_analytics::view_analytics,
         api::list_sagas::list_sagas,
+        api::list_findings::list_findings,
         api::resume_saga::resume_saga,
         api::health::healthz,
         api::health::readyz,
@@ -182,4 +185,85 @@ pub struct Problem {
     title: String,
     status: u16,
     detail: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Notification {
+    /// order-confirmation or shipping-notice.
+    kind: String,
+    /// waiting, sent, refused, or unaddressed: the customer has no address.
+    state: String,
+    created_at: String,
+    sent_at: Option<String>,
+    subject: String,
+    text: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct NotificationPage {
+    items: Vec<Notification>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Finding {
+    saga_id: uuid::Uuid,
+    /// stopped or contradiction.
+    kind: String,
+    detail: String,
+    found_at: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct FindingPage {
+    items: Vec<Finding>,
+}
+
+/// Sales of a minute in one currency, and those of them that were taken back.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct MinuteOfSales {
+    /// When it began.
+    minute: String,
+    sales: i64,
+    units: i64,
+    revenue: Money,
+    cancelled_sales: i64,
+    cancelled_units: i64,
+    cancelled: Money,
+}
+
+/// Orders that FAILED in a minute.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct MinuteOfFailures {
+    minute: String,
+    reason: String,
+    orders: i64,
+}
+
+/// Sales of a product of all time in one currency.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct ProductSales {
+    product_id: i64,
+    sales: i64,
+    units: i64,
+    revenue: Money,
+    cancelled_sales: i64,
+    cancelled_units: i64,
+    cancelled: Money,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Analytics {
+    from: String,
+    to: String,
+    minutes: Vec<MinuteOfSales>,
+    failures: Vec<MinuteOfFailures>,
+    top_products: Vec<ProductSales>,
 }

@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post};
 
 use super::problem::{Kind, Problem};
-use super::{Shop, api, openapi};
+use super::{Shop, api, asyncapi, openapi};
 
 /// The routes of the shop.
 pub fn router(shop: Shop) -> Router {
@@ -19,20 +19,35 @@ pub fn router(shop: Shop) -> Router {
         .route("/orders", post(api::create_order::create_order).get(api::list_orders::list_orders))
         .route("/orders/{id}", get(api::view_order::view_order))
         .route("/orders/{id}/events", get(api::list_events::list_events))
+        .route("/orders/{id}/notifications", get(api::list_notifications::list_notifications))
         .route("/orders/{id}/cancel", post(api::cancel_order::cancel_order))
         .route("/admin/products", post(api::create_product::create_product))
         .route("/admin/products/{id}", patch(api::change_product::change_product))
         .route("/admin/products/{id}/stock", post(api::adjust_stock::adjust_stock))
+        .route("/admin/analytics", get(api::view_analytics::view_analytics))
         .route("/admin/sagas", get(api::list_sagas::list_sagas))
+        .route("/admin/sagas/findings", get(api::list_findings::list_findings))
         .route("/admin/sagas/{id}/resume", post(api::resume_saga::resume_saga));
-    Router::new()
+    let pages = Router::new()
         .nest("/api/v1", v1)
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/asyncapi.json", get(asyncapi::description))
+        .merge(openapi::pages());
+    finished(pages, shop)
+}
+
+/// The routes of a server that sells nothing: what those who watch over it need.
+pub fn operation_router(shop: Shop) -> Router {
+    finished(Router::new(), shop)
+}
+
+/// Adds what every server has.
+fn finished(router: Router<Shop>, shop: Shop) -> Router {
+    router
         .route("/healthz", get(api::health::healthz))
         .route("/readyz", get(api::health::readyz))
         .route("/metrics", get(api::metrics::metrics))
         .route("/problems/{slug}", get(problem_page))
-        .merge(openapi::pages())
         .fallback(async || Problem::new(Kind::NotFound, "There is nothing at this address."))
         .method_not_allowed_fallback(async || {
             Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")

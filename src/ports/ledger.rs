@@ -150,6 +150,13 @@ pub struct KnownPurchase {
     pub stuck: bool,
 }
 
+/// What an order has come to, and how many events tell of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OrderStanding {
+    pub status: OrderStatus,
+    pub event_count: u32,
+}
+
 /// A change of stock by an administrator.
 #[derive(Clone, Debug)]
 pub struct Adjustment {
@@ -365,6 +372,9 @@ pub trait Ledger: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Arc<Order>>, Unavailable>;
 
+    /// Where orders stand, in the order of `ids`; it may be a few seconds old.
+    async fn standings(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>, Unavailable>;
+
     /// The events of an order in sequence.
     async fn events_of(&self, id: OrderId) -> Result<Vec<Event>, Unavailable>;
 
@@ -424,6 +434,9 @@ pub trait Ledger: Send + Sync {
 
     /// The account of an address.
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, Unavailable>;
+
+    /// An account by id; it may be a few seconds old.
+    async fn account(&self, id: UserId) -> Result<Option<Account>, Unavailable>;
 
     /// Whether any account has the role.
     async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable>;

@@ -5,9 +5,13 @@
 //! Nothing in here names a database, a queue or a web framework.
 
 pub mod clock;
+pub mod consumer_store;
 pub mod event_log;
 pub mod ledger;
+pub mod live;
 pub mod lock;
+pub mod mailer;
+pub mod outbox;
 pub mod payments;
 pub mod stock_gate;
 pub mod view_cache;

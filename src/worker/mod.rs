@@ -1,10 +1,15 @@
 //! What runs in the background: signs of life, sagas that nobody drives, holds that nobody wants, the
-//! comparison of gate and ledger.
+//! comparison of gate and ledger; events on their way to the log, mails on their way to customers.
 
 mod heartbeat;
 mod reconcile_stock;
 mod recover_sagas;
+pub mod relay_outbox;
+pub mod send_mails;
 mod sweep_holds;
+pub mod watch_sagas;
+
+pub use relay_outbox::ROOM as RELAY_ROOM;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +32,8 @@ pub struct Schedule {
     pub compare_every: Duration,
 }
 
-/// Starts all of them.
-pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Workers {
+/// Starts those that look after sagas and stock.
+pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![
         tokio::spawn(recover_sagas::run(Arc::clone(engine))),
         tokio::spawn(sweep_holds::run(Arc::clone(engine), ports.clone())),
@@ -37,10 +42,15 @@ pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Workers
     if schedule.several_servers {
         tasks.push(tokio::spawn(heartbeat::run(Arc::clone(engine), ports.clone(), schedule.dead_after)));
     }
-    Workers(tasks)
+    tasks
 }
 
 impl Workers {
+    /// Tasks that run until they are stopped.
+    pub fn new(tasks: Vec<JoinHandle<()>>) -> Self {
+        Self(tasks)
+    }
+
     /// Stops all of them. Each can be stopped between any two of its steps.
     pub fn stop(&self) {
         self.0.iter().for_each(JoinHandle::abort);

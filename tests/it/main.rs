@@ -5,6 +5,7 @@ mod chaos;
 mod cli;
 mod cluster;
 mod contract;
+mod events;
 mod readme;
 mod saga;
 mod support;

@@ -41,17 +41,25 @@ pub async fn create(
     Ok(Ok(UserId(take(&mut row, 0)?)))
 }
 
-pub async fn by_email(connection: &mut Conn, email: &str) -> Result<Option<Account>> {
-    let message = Message::default()
-        .words("SELECT id, email, password_hash, role FROM accounts WHERE email_lower = ")
-        .value(&*email.to_ascii_lowercase());
-    let Some(mut row) = ask(connection, message).await?.into_iter().next() else { return Ok(None) };
+const SELECT: &str = "SELECT id, email, password_hash, role FROM accounts WHERE ";
+
+async fn find(connection: &mut Conn, which: Message) -> Result<Option<Account>> {
+    let Some(mut row) = ask(connection, which).await?.into_iter().next() else { return Ok(None) };
     let role = match &*take::<String>(&mut row, 3)? {
         "admin" => Role::Admin,
         _ => Role::Customer,
     };
     let (id, email, password_hash) = (UserId(take(&mut row, 0)?), take(&mut row, 1)?, take(&mut row, 2)?);
     Ok(Some(Account { id, email, password_hash, role }))
+}
+
+pub async fn by_email(connection: &mut Conn, email: &str) -> Result<Option<Account>> {
+    let email = email.to_ascii_lowercase();
+    find(connection, Message::default().words(SELECT).words("email_lower = ").value(&*email)).await
+}
+
+pub async fn by_id(connection: &mut Conn, id: UserId) -> Result<Option<Account>> {
+    find(connection, Message::default().words(SELECT).words("id = ").value(id.0)).await
 }
 
 pub async fn any_with(connection: &mut Conn, role: Role) -> Result<bool> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 
-use crate::domain::{EventBody, Order, OrderId, OrderStatus, ProductId, Reason, StockReason, Timestamp};
+use crate::domain::{Order, OrderId, OrderStatus, ProductId, Reason, StockReason, Timestamp, event};
 use crate::ports::ledger::{Confirmation, SagaError};
 
 use super::error::Result;
-use super::outbox::{self, Entry};
+use super::outbox::{Entry, Feed};
 use super::rows::{find_orders, order_id};
 use super::sagas::{self, SELECT_SAGA, SagaRow, by_id};
 use super::session::{ask, roll_back, send, take};
@@ -18,7 +18,11 @@ use super::sql::Message;
 type Confirmed = std::result::Result<Arc<Order>, SagaError>;
 
 /// Confirms the orders of a batch.
-pub async fn confirm_orders(connection: &mut Conn, batch: &[Confirmation]) -> Result<Vec<Confirmed>> {
+pub async fn confirm_orders(
+    connection: &mut Conn,
+    batch: &[Confirmation],
+    feed: &Feed,
+) -> Result<Vec<Confirmed>> {
     if batch.is_empty() {
         return Ok(Vec::new());
     }
@@ -45,7 +49,9 @@ pub async fn confirm_orders(connection: &mut Conn, batch: &[Confirmation]) -> Re
     if confirmed.is_empty() {
         roll_back(connection).await?;
     } else {
-        send(connection, write(&confirmed, &event_counts)).await?;
+        let entries: Vec<_> = confirmed.iter().map(|c| entry(c, event_counts[&c.saga.id])).collect();
+        send(connection, write(&confirmed, feed, &entries)).await?;
+        feed.committed(entries);
     }
     let mut done: HashMap<OrderId, Arc<Order>> = HashMap::with_capacity(confirmed.len());
     for confirmation in confirmed {
@@ -56,12 +62,11 @@ pub async fn confirm_orders(connection: &mut Conn, batch: &[Confirmation]) -> Re
 }
 
 /// The message that writes the confirmations and commits.
-fn write(confirmed: &[&Confirmation], event_counts: &HashMap<OrderId, u32>) -> Message {
+fn write(confirmed: &[&Confirmation], feed: &Feed, entries: &[Entry]) -> Message {
     let mut message = Message::default()
         .words("DELETE FROM saga_states WHERE saga_id IN ")
         .list(confirmed.iter().map(|confirmation| &confirmation.saga.id))
         .words(";");
-    let mut entries = Vec::with_capacity(confirmed.len());
     let mut sold: BTreeMap<ProductId, i64> = BTreeMap::new();
     let mut at = Timestamp(0);
     for (added, paid) in [(1_i64, false), (2, true)] {
@@ -79,7 +84,6 @@ fn write(confirmed: &[&Confirmation], event_counts: &HashMap<OrderId, u32>) -> M
             .words(";");
     }
     for confirmation in confirmed {
-        entries.push(entry(confirmation, event_counts[&confirmation.saga.id]));
         at = at.max(confirmation.saga.at);
         for line in confirmation.order.lines.iter() {
             *sold.entry(line.product_id).or_default() += i64::from(line.quantity.get());
@@ -91,7 +95,7 @@ fn write(confirmed: &[&Confirmation], event_counts: &HashMap<OrderId, u32>) -> M
         lines.map(|(saga, line)| (line.product_id, -i64::from(line.quantity.get()), saga.id, saga.at)),
         &StockReason::Sale,
     );
-    message = outbox::append(message, &entries);
+    message = feed.append(message, entries);
     for (product, units) in sold {
         message = message
             .words("UPDATE products SET stock = stock - ")
@@ -109,15 +113,8 @@ fn write(confirmed: &[&Confirmation], event_counts: &HashMap<OrderId, u32>) -> M
 
 fn entry(confirmation: &Confirmation, event_count: u32) -> Entry {
     let order = &confirmation.order;
-    let (order_id, user_id) = (order.id, order.user_id);
-    let mut events = Vec::with_capacity(2);
-    if let Some(capture) = &confirmation.capture {
-        let (amount, transaction_id) = (capture.amount, Arc::clone(&capture.transaction_id));
-        events.push(EventBody::PaymentProcessed { order_id, user_id, amount, transaction_id });
-    }
-    let (lines, total) = (order.basket_lines(), order.total);
-    events.push(EventBody::OrderConfirmed { order_id, user_id, lines, total });
-    Entry::new(order.id, event_count + 1, confirmation.saga.at, &events)
+    let events = event::of_confirmation(order, confirmation.capture.as_ref());
+    Entry::new(order.id, event_count + 1, confirmation.saga.at, events)
 }
 
 /// Answers for each of the batch; what was not confirmed is read again.

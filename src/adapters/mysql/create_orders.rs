@@ -7,13 +7,13 @@ use std::time::Duration;
 use mysql_async::Conn;
 
 use crate::domain::{
-    Digest, EventBody, Left, Money, MoneyError, Order, OrderId, OrderLine, OrderStatus, ProductId, StepName,
-    UserId, order,
+    Digest, Left, Money, MoneyError, Order, OrderId, OrderLine, OrderStatus, ProductId, StepName, UserId,
+    event, order,
 };
 use crate::ports::ledger::{CreateOrderError, NewOrder};
 
 use super::error::Result;
-use super::outbox::{self, Entry};
+use super::outbox::{Entry, Feed};
 use super::rows::{SELECT_ORDER, digest, money, order_head, order_id, with_lines};
 use super::sagas::{SELECT_SAGA, SagaRow, by_id};
 use super::session::{roll_back, send, take};
@@ -46,7 +46,12 @@ struct Known {
 
 /// Creates the orders of a batch in order of arrival. `locked` keeps the products' rows from changing
 /// meanwhile: for when a batch was refused by a guard, because it saw what was true no more.
-pub async fn create_orders(connection: &mut Conn, batch: &[NewOrder], locked: bool) -> Result<Vec<Created>> {
+pub async fn create_orders(
+    connection: &mut Conn,
+    batch: &[NewOrder],
+    feed: &Feed,
+    locked: bool,
+) -> Result<Vec<Created>> {
     if batch.is_empty() {
         return Ok(Vec::new());
     }
@@ -70,7 +75,9 @@ pub async fn create_orders(connection: &mut Conn, batch: &[NewOrder], locked: bo
     if new_orders.is_empty() {
         roll_back(connection).await?;
     } else {
-        send(connection, write(&known, &new_orders)).await?;
+        let entries: Vec<_> = new_orders.iter().map(|(new, order)| entry(new, order)).collect();
+        send(connection, write(&known, &new_orders, feed, &entries)).await?;
+        feed.committed(entries);
     }
     Ok(answers)
 }
@@ -199,7 +206,7 @@ fn admit(known: &mut Known, new: &NewOrder) -> std::result::Result<Order, Create
 }
 
 /// The message that writes the orders and commits.
-fn write(known: &Known, new_orders: &[(&NewOrder, Arc<Order>)]) -> Message {
+fn write(known: &Known, new_orders: &[(&NewOrder, Arc<Order>)], feed: &Feed, entries: &[Entry]) -> Message {
     let mut message = Message::default();
     for (user, key) in &known.expired_keys {
         message = message
@@ -255,8 +262,7 @@ fn write(known: &Known, new_orders: &[(&NewOrder, Arc<Order>)]) -> Message {
                 .add(new.at.0);
         })
         .words(";");
-    let entries: Vec<_> = new_orders.iter().map(|(new, order)| entry(new, order)).collect();
-    let mut message = outbox::append(message, &entries);
+    let mut message = feed.append(message, entries);
     let at = new_orders.iter().map(|(new, _)| new.at.0).max().unwrap_or_default();
     for (id, shelf) in known.shelves.iter().filter(|(_, shelf)| shelf.taken > 0) {
         // The CHECK constraint guards the stock; a price that is another by now breaks it on purpose.
@@ -277,16 +283,5 @@ fn write(known: &Known, new_orders: &[(&NewOrder, Arc<Order>)]) -> Message {
 }
 
 fn entry(new: &NewOrder, order: &Order) -> Entry {
-    let (user_id, lines) = (order.user_id, new.purchase.basket.lines());
-    let events = [
-        EventBody::SagaStarted { user_id, lines: Arc::clone(lines) },
-        EventBody::InventoryReserved { lines: Arc::clone(lines) },
-        EventBody::OrderCreated {
-            order_id: order.id,
-            user_id,
-            lines: Arc::clone(&order.lines),
-            total: order.total,
-        },
-    ];
-    Entry::new(order.id, 1, new.at, &events)
+    Entry::new(order.id, 1, new.at, event::of_creation(order, new.purchase.basket.lines()))
 }

@@ -1,5 +1,6 @@
 //! [`Ledger`] over MySQL: which member is asked, and what is done when it does not answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +16,15 @@ use crate::domain::{
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
-    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role,
-    SagaError, SagaRef, StockLogSum, Undoing,
+    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, ProductError, ProductQuery,
+    Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::error::{DbError, Remedy, Result};
 use super::members::{Members, OpenError, Settings};
-use super::rows::{SELECT_ORDER, digest, find_order, order_head, order_id, with_lines};
-use super::session::{ask, roll_back};
+use super::outbox::Feed;
+use super::rows::{SELECT_ORDER, digest, find_order, order_head, order_id, with_lines, word};
+use super::session::{ask, roll_back, take};
 use super::sql::Message;
 use super::{
     accounts, cancel_order, confirm_orders, create_orders, migrations, outbox, products, sagas, shelves,
@@ -46,6 +48,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct MysqlLedger {
     members: Arc<Members>,
+    feed: Feed,
 }
 
 /// Something to do on a connection, again if need be.
@@ -54,18 +57,18 @@ pub(super) trait Work<T>: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T>> +
 impl<T, F> Work<T> for F where F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + Sync {}
 
 impl MysqlLedger {
-    /// Finds the writable member and brings its tables to this version.
+    /// Finds the writable member and brings its tables to this version. What is committed goes to `feed`.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(settings: &Settings) -> std::result::Result<Self, OpenError> {
+    pub async fn open(settings: &Settings, feed: Feed) -> std::result::Result<Self, OpenError> {
         let members = Arc::new(Members::new(settings));
         let unreachable = |reason| OpenError::Unreachable { addresses: settings.shown(), reason };
         members.wait_for_writer(START_PATIENCE).await.map_err(unreachable)?;
         let writer = members.writer(Instant::now() + START_PATIENCE).await;
         let mut writer = writer.map_err(|error| unreachable(error.to_string()))?;
         migrations::migrate(&mut writer).await?;
-        Ok(Self { members })
+        Ok(Self { members, feed })
     }
 
     /// Asks a member that may be seconds behind.
@@ -78,7 +81,7 @@ impl MysqlLedger {
 
     /// Does something on the writable member. Once begun it is carried through, also when whoever asked for it
     /// goes away: a transaction that is let go of half-way would keep its locks.
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl Work<T> + 'static,
     ) -> std::result::Result<T, Unavailable> {
@@ -181,12 +184,24 @@ async fn find_purchase(
     Ok(find_order(connection, id).await?.map(|order| KnownPurchase { order, body, stuck }))
 }
 
+async fn standings(connection: &mut Conn, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>> {
+    let message =
+        Message::default().words("SELECT id, status, event_count FROM orders WHERE id IN ").list(ids);
+    let mut found = HashMap::with_capacity(ids.len());
+    for mut row in ask(connection, message).await? {
+        let standing = OrderStanding { status: word(&mut row, 1)?, event_count: take(&mut row, 2)? };
+        found.insert(order_id(&mut row, 0)?, standing);
+    }
+    Ok(ids.iter().map(|id| found.get(id).copied()).collect())
+}
+
 async fn orders(connection: &mut Conn, which: Message) -> Result<Vec<Arc<Order>>> {
     let heads = ask(connection, which).await?.iter_mut().map(order_head).collect::<Result<_>>()?;
     with_lines(connection, heads).await
 }
 
-fn limited(message: Message, limit: usize) -> Message {
+/// Adds how many rows are wanted.
+pub(super) fn limited(message: Message, limit: usize) -> Message {
     message.words(" LIMIT ").value(i64::try_from(limit).unwrap_or(i64::MAX))
 }
 
@@ -205,12 +220,14 @@ impl Ledger for MysqlLedger {
         &self,
         batch: Vec<NewOrder>,
     ) -> Vec<std::result::Result<Arc<Order>, CreateOrderError>> {
-        self.write_batch(batch, |connection, batch| {
+        let feed = self.feed.clone();
+        self.write_batch(batch, move |connection, batch| {
+            let feed = feed.clone();
             Box::pin(async move {
-                match create_orders::create_orders(connection, &batch, false).await {
+                match create_orders::create_orders(connection, &batch, &feed, false).await {
                     Err(error) if error.is_check() => {
                         roll_back(connection).await?;
-                        create_orders::create_orders(connection, &batch, true).await
+                        create_orders::create_orders(connection, &batch, &feed, true).await
                     }
                     done => done,
                 }
@@ -223,8 +240,10 @@ impl Ledger for MysqlLedger {
         &self,
         batch: Vec<Confirmation>,
     ) -> Vec<std::result::Result<Arc<Order>, SagaError>> {
-        self.write_batch(batch, |connection, batch| {
-            Box::pin(async move { confirm_orders::confirm_orders(connection, &batch).await })
+        let feed = self.feed.clone();
+        self.write_batch(batch, move |connection, batch| {
+            let feed = feed.clone();
+            Box::pin(async move { confirm_orders::confirm_orders(connection, &batch, &feed).await })
         })
         .await
     }
@@ -240,15 +259,19 @@ impl Ledger for MysqlLedger {
         &self,
         batch: Vec<Undoing>,
     ) -> Vec<std::result::Result<Option<Arc<Order>>, SagaError>> {
-        self.write_batch(batch, |connection, batch| {
-            Box::pin(async move { undo_orders::fail_orders(connection, &batch).await })
+        let feed = self.feed.clone();
+        self.write_batch(batch, move |connection, batch| {
+            let feed = feed.clone();
+            Box::pin(async move { undo_orders::fail_orders(connection, &batch, &feed).await })
         })
         .await
     }
 
     async fn restock_orders(&self, batch: Vec<Undoing>) -> Vec<std::result::Result<Restocked, SagaError>> {
-        self.write_batch(batch, |connection, batch| {
-            Box::pin(async move { undo_orders::restock_orders(connection, &batch).await })
+        let feed = self.feed.clone();
+        self.write_batch(batch, move |connection, batch| {
+            let feed = feed.clone();
+            Box::pin(async move { undo_orders::restock_orders(connection, &batch, &feed).await })
         })
         .await
     }
@@ -359,6 +382,21 @@ impl Ledger for MysqlLedger {
         .await
     }
 
+    async fn standings(
+        &self,
+        ids: &[OrderId],
+    ) -> std::result::Result<Vec<Option<OrderStanding>>, Unavailable> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Arc<[OrderId]> = ids.into();
+        self.read(move |connection| {
+            let ids = Arc::clone(&ids);
+            Box::pin(async move { standings(connection, &ids).await })
+        })
+        .await
+    }
+
     async fn events_of(&self, id: OrderId) -> std::result::Result<Vec<Event>, Unavailable> {
         self.write(move |connection| Box::pin(outbox::of_saga(connection, id))).await
     }
@@ -460,6 +498,10 @@ impl Ledger for MysqlLedger {
             Box::pin(async move { accounts::by_email(connection, &email).await })
         })
         .await
+    }
+
+    async fn account(&self, id: UserId) -> std::result::Result<Option<Account>, Unavailable> {
+        self.read(move |connection| Box::pin(accounts::by_id(connection, id))).await
     }
 
     async fn has_account_with(&self, role: Role) -> std::result::Result<bool, Unavailable> {

@@ -7,6 +7,7 @@
 mod accounts;
 mod cancel_order;
 mod confirm_orders;
+mod consumer_store;
 mod create_orders;
 mod error;
 mod ledger;
@@ -21,6 +22,7 @@ mod shelves;
 mod sql;
 mod undo_orders;
 
+pub use consumer_store::MysqlConsumerStore;
 pub use ledger::MysqlLedger;
 pub use members::{OpenError, Settings};
-pub use outbox::MysqlOutboxLog;
+pub use outbox::{Feed, MysqlOutbox};

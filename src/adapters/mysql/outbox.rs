@@ -1,16 +1,19 @@
 //! The outbox: the events of each commit, written with it, and read as the history of orders.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mysql_async::{Conn, Row};
+use tokio::sync::mpsc;
 
 use crate::domain::{Event, EventBody, OrderId, Timestamp};
 use crate::ports::Unavailable;
-use crate::ports::event_log::{EventLog, LogEntry, Position};
+use crate::ports::outbox::{self, Backlog, EntryKey, Outbox, Position};
 
 use super::error::{DbError, Result};
-use super::ledger::MysqlLedger;
+use super::ledger::{MysqlLedger, limited};
 use super::rows::order_id;
 use super::session::{ask, take};
 use super::sql::Message;
@@ -20,28 +23,69 @@ pub struct Entry {
     saga: OrderId,
     first: u32,
     at: Timestamp,
-    json: String,
+    bodies: Vec<EventBody>,
 }
 
 impl Entry {
-    pub fn new(saga: OrderId, first: u32, at: Timestamp, bodies: &[EventBody]) -> Self {
-        // The row's own columns say the rest of each event.
-        let json = serde_json::to_string(bodies).expect("events are plain data");
-        Self { saga, first, at, json }
+    pub fn new(saga: OrderId, first: u32, at: Timestamp, bodies: Vec<EventBody>) -> Self {
+        Self { saga, first, at, bodies }
+    }
+
+    fn into_events(self) -> Vec<Event> {
+        let Self { saga, first, at, bodies } = self;
+        numbered(saga, first, at, bodies)
     }
 }
 
-/// Adds the statement that writes the entries, where there are any.
-pub fn append(message: Message, entries: &[Entry]) -> Message {
-    if entries.is_empty() {
-        return message;
+fn numbered(saga_id: OrderId, first: u32, time: Timestamp, bodies: Vec<EventBody>) -> Vec<Event> {
+    (first..).zip(bodies).map(|(sequence, body)| Event { saga_id, sequence, time, body }).collect()
+}
+
+/// Where commits put their events: into the outbox with them, and after them to the relay, where there is
+/// one. What the relay has no room for it finds in the outbox later.
+#[derive(Clone, Default)]
+pub struct Feed(Option<mpsc::Sender<Vec<Event>>>);
+
+impl Feed {
+    /// A feed to a relay that may be `room` entries behind, and the relay's end of it.
+    pub fn to_relay(room: usize) -> (Self, mpsc::Receiver<Vec<Event>>) {
+        let (sender, receiver) = mpsc::channel(room);
+        (Self(Some(sender)), receiver)
     }
-    message
-        .words("INSERT INTO outbox (saga_id, first_sequence, events, created_at)")
-        .rows(entries, |row, entry| {
-            row.add(&entry.saga).add(entry.first).add(&*entry.json).add(entry.at.0);
-        })
-        .words(";")
+
+    /// Adds the statements that write the entries, where there are any.
+    pub fn append(&self, message: Message, entries: &[Entry]) -> Message {
+        if entries.is_empty() {
+            return message;
+        }
+        let message = message
+            .words("INSERT INTO outbox (saga_id, first_sequence, events, created_at)")
+            .rows(entries, |row, entry| {
+                // The row's own columns say the rest of each event.
+                let json = serde_json::to_string(&entry.bodies).expect("events are plain data");
+                row.add(&entry.saga).add(entry.first).add(&*json).add(entry.at.0);
+            })
+            .words(";");
+        if self.0.is_none() {
+            return message;
+        }
+        message
+            .words("INSERT INTO outbox_unsent (saga_id, first_sequence, created_at)")
+            .rows(entries, |row, entry| {
+                row.add(&entry.saga).add(entry.first).add(entry.at.0);
+            })
+            .words(";")
+    }
+
+    /// Tells the relay of entries that are committed.
+    pub fn committed(&self, entries: Vec<Entry>) {
+        let Some(relay) = &self.0 else { return };
+        for entry in entries {
+            if relay.try_send(entry.into_events()).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// The columns that [`events`] reads.
@@ -53,8 +97,7 @@ fn events(row: &mut Row) -> Result<Vec<Event>> {
     let json: String = take(row, 3)?;
     let bodies: Vec<EventBody> =
         serde_json::from_str(&json).map_err(|error| DbError::Unreadable(error.to_string()))?;
-    let event = |(sequence, body)| Event { saga_id, sequence, time, body };
-    Ok((first..).zip(bodies).map(event).collect())
+    Ok(numbered(saga_id, first, time, bodies))
 }
 
 /// The events of a saga in sequence.
@@ -67,37 +110,132 @@ pub async fn of_saga(connection: &mut Conn, saga: OrderId) -> Result<Vec<Event>>
     Ok(all)
 }
 
-async fn read(connection: &mut Conn, after: Position, limit: usize) -> Result<Vec<LogEntry>> {
-    let message = Message::default()
-        .words(SELECT)
-        .words("WHERE position > ")
-        .value(after.0)
-        .words(" ORDER BY position LIMIT ")
-        .value(i64::try_from(limit).unwrap_or(i64::MAX));
+async fn read(connection: &mut Conn, which: Message, limit: usize) -> Result<Vec<outbox::Entry>> {
     let mut entries = Vec::new();
-    for mut row in ask(connection, message).await? {
-        entries.push(LogEntry { position: Position(take(&mut row, 4)?), events: events(&mut row)? });
+    for mut row in ask(connection, limited(which.words(" ORDER BY position"), limit)).await? {
+        let position = Position(take(&mut row, 4)?);
+        entries.push(outbox::Entry { position, events: events(&mut row)? });
     }
     Ok(entries)
 }
 
-/// The outbox read as a log. Positions are given before their transactions commit, so one that commits late
-/// may come to stand behind a reader: it is for looking at a shop at rest. Events of one saga keep their
-/// order.
-pub struct MysqlOutboxLog {
+async fn unsent(connection: &mut Conn, before: Timestamp, limit: usize) -> Result<Vec<Vec<Event>>> {
+    let message = Message::default()
+        .words(
+            "SELECT o.saga_id, o.first_sequence, o.created_at, o.events FROM outbox_unsent u JOIN outbox o \
+             ON o.saga_id = u.saga_id AND o.first_sequence = u.first_sequence WHERE u.created_at < ",
+        )
+        .value(before.0)
+        .words(" ORDER BY u.saga_id, u.first_sequence");
+    ask(connection, limited(message, limit)).await?.iter_mut().map(events).collect()
+}
+
+async fn blocked(connection: &mut Conn, entries: &[EntryKey]) -> Result<Vec<EntryKey>> {
+    let message = Message::default()
+        .words("SELECT saga_id, MIN(first_sequence) FROM outbox_unsent WHERE saga_id IN ")
+        .list(entries.iter().map(|(saga, _)| saga))
+        .words(" GROUP BY saga_id");
+    let mut least: HashMap<OrderId, u32> = HashMap::new();
+    for mut row in ask(connection, message).await? {
+        least.insert(order_id(&mut row, 0)?, take(&mut row, 1)?);
+    }
+    let is_blocked = |(saga, first): &&EntryKey| least.get(saga).is_some_and(|least| least < first);
+    Ok(entries.iter().filter(is_blocked).copied().collect())
+}
+
+async fn mark_sent(connection: &mut Conn, entries: &[EntryKey]) -> Result<()> {
+    let mut message =
+        Message::default().words("DELETE FROM outbox_unsent WHERE (saga_id, first_sequence) IN (");
+    for (n, (saga, first)) in entries.iter().enumerate() {
+        message =
+            message.words(if n == 0 { "(" } else { ",(" }).value(saga).words(",").value(*first).words(")");
+    }
+    ask(connection, message.words(")")).await.map(drop)
+}
+
+/// The outbox of a ledger, and what of it the log is not known to have. Positions are given before their
+/// transactions commit, so one that commits late may come to stand behind a reader.
+pub struct MysqlOutbox {
     ledger: Arc<MysqlLedger>,
 }
 
-impl MysqlOutboxLog {
-    /// The log of a ledger.
+impl MysqlOutbox {
+    /// The outbox of a ledger.
     pub fn new(ledger: Arc<MysqlLedger>) -> Self {
         Self { ledger }
     }
 }
 
 #[async_trait]
-impl EventLog for MysqlOutboxLog {
-    async fn read(&self, after: Position, limit: usize) -> std::result::Result<Vec<LogEntry>, Unavailable> {
-        self.ledger.read(move |connection| Box::pin(read(connection, after, limit))).await
+impl Outbox for MysqlOutbox {
+    async fn read(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> std::result::Result<Vec<outbox::Entry>, Unavailable> {
+        self.ledger
+            .read(move |connection| {
+                let which = Message::default().words(SELECT).words("WHERE position > ").value(after.0);
+                Box::pin(read(connection, which, limit))
+            })
+            .await
+    }
+
+    async fn read_between(
+        &self,
+        times: Range<Timestamp>,
+        after: Position,
+        limit: usize,
+    ) -> std::result::Result<Vec<outbox::Entry>, Unavailable> {
+        self.ledger
+            .read(move |connection| {
+                let which = Message::default()
+                    .words(SELECT)
+                    .words("WHERE created_at >= ")
+                    .value(times.start.0)
+                    .words(" AND created_at < ")
+                    .value(times.end.0)
+                    .words(" AND position > ")
+                    .value(after.0);
+                Box::pin(read(connection, which, limit))
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Backlog for MysqlOutbox {
+    async fn unsent(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> std::result::Result<Vec<Vec<Event>>, Unavailable> {
+        self.ledger.write(move |connection| Box::pin(unsent(connection, before, limit))).await
+    }
+
+    async fn blocked(&self, entries: &[EntryKey]) -> std::result::Result<Vec<EntryKey>, Unavailable> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries: Arc<[EntryKey]> = entries.into();
+        self.ledger
+            .write(move |connection| {
+                let entries = Arc::clone(&entries);
+                Box::pin(async move { blocked(connection, &entries).await })
+            })
+            .await
+    }
+
+    async fn mark_sent(&self, entries: &[EntryKey]) -> std::result::Result<(), Unavailable> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries: Arc<[EntryKey]> = entries.into();
+        self.ledger
+            .write(move |connection| {
+                let entries = Arc::clone(&entries);
+                Box::pin(async move { mark_sent(connection, &entries).await })
+            })
+            .await
     }
 }

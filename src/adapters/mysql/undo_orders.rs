@@ -7,13 +7,13 @@ use std::sync::Arc;
 use mysql_async::Conn;
 
 use crate::domain::{
-    EventBody, Order, OrderId, OrderStatus, ProductId, Reason, StepName, StockChange, StockReason,
+    EventBody, Order, OrderId, OrderStatus, ProductId, Reason, StepName, StockChange, StockReason, event,
 };
 use crate::ports::ledger::{Restocked, SagaError, SagaRef, Undoing};
 
 use super::confirm_orders::log_stock;
 use super::error::{DbError, Result};
-use super::outbox::{self, Entry};
+use super::outbox::{Entry, Feed};
 use super::rows::{SELECT_ORDER, order_head, order_id, with_lines};
 use super::sagas::{self, SagaRow, by_id};
 use super::session::{ask, roll_back, send, take};
@@ -88,6 +88,7 @@ pub async fn mark_undoing(
 pub async fn fail_orders(
     connection: &mut Conn,
     batch: &[Undoing],
+    feed: &Feed,
 ) -> Result<Vec<std::result::Result<Option<Arc<Order>>, SagaError>>> {
     if batch.is_empty() {
         return Ok(Vec::new());
@@ -96,7 +97,7 @@ pub async fn fail_orders(
     let mut held = hold(connection, &ids).await?;
     let mut message = Message::default();
     let mut given_back: BTreeMap<ProductId, i64> = BTreeMap::new();
-    let mut entries = Vec::new();
+    let mut last = Vec::new();
     let mut buried = HashSet::new();
     let mut answers = Vec::with_capacity(batch.len());
     for undoing in batch {
@@ -117,15 +118,15 @@ pub async fn fail_orders(
                 for line in order.lines.iter() {
                     *given_back.entry(line.product_id).or_default() += i64::from(line.quantity.get());
                 }
-                let (next, ended) = end(message, undoing, &order, &mut entries);
+                let (next, ended) = end(message, undoing, &order, &mut last);
                 message = next;
                 held.orders.insert(saga.id, Arc::clone(&ended));
                 Ok(Some(ended))
             }
         });
     }
-    number(connection, &mut entries).await?;
-    message = append(message, &entries);
+    let entries = number(connection, last).await?;
+    message = feed.append(message, &entries);
     let at = batch.iter().map(|undoing| undoing.saga.at.0).max().unwrap_or_default();
     for (product, units) in given_back {
         message = message
@@ -138,6 +139,7 @@ pub async fn fail_orders(
             .words(";");
     }
     send(connection, message.words("COMMIT")).await?;
+    feed.committed(entries);
     Ok(answers)
 }
 
@@ -175,6 +177,7 @@ fn tombstone(message: Message, saga: &SagaRef, reason: Reason) -> Message {
 pub async fn restock_orders(
     connection: &mut Conn,
     batch: &[Undoing],
+    feed: &Feed,
 ) -> Result<Vec<std::result::Result<Restocked, SagaError>>> {
     if batch.is_empty() {
         return Ok(Vec::new());
@@ -185,7 +188,7 @@ pub async fn restock_orders(
     // In the order of the products, for all orders together; each order's share has a version of its own.
     let mut put_back: BTreeMap<(ProductId, usize), i64> = BTreeMap::new();
     let mut log = Vec::new();
-    let mut entries = Vec::new();
+    let mut last = Vec::new();
     let mut answers: Vec<std::result::Result<Restocked, SagaError>> = Vec::with_capacity(batch.len());
     for (n, undoing) in batch.iter().enumerate() {
         let saga = &undoing.saga;
@@ -203,15 +206,15 @@ pub async fn restock_orders(
                     put_back.insert((line.product_id, n), units);
                     log.push((line.product_id, units, saga.id, saga.at));
                 }
-                let (next, ended) = end(message, undoing, &order, &mut entries);
+                let (next, ended) = end(message, undoing, &order, &mut last);
                 message = next;
                 held.orders.insert(saga.id, Arc::clone(&ended));
                 Ok(Restocked { order: ended, changes: Vec::new() })
             }
         });
     }
-    number(connection, &mut entries).await?;
-    message = append(message, &entries);
+    let entries = number(connection, last).await?;
+    message = feed.append(message, &entries);
     if !log.is_empty() {
         message = log_stock(message, log, &StockReason::Cancel);
     }
@@ -229,6 +232,7 @@ pub async fn restock_orders(
             .words(";");
     }
     let versions = send(connection, message.words("COMMIT")).await?;
+    feed.committed(entries);
     let mut versions = versions.into_iter().filter_map(|answer| answer.rows.into_iter().next());
     for ((product, n), delta) in put_back {
         let mut row = versions.next().ok_or_else(|| DbError::Unreadable("no version".into()))?;
@@ -244,29 +248,15 @@ pub async fn restock_orders(
 struct Last {
     saga: SagaRef,
     events: Vec<EventBody>,
-    event_count: u32,
 }
 
 /// Adds the statements that give the order its last status.
 fn end(message: Message, undoing: &Undoing, order: &Order, last: &mut Vec<Last>) -> (Message, Arc<Order>) {
-    let (saga, reason, user_id, order_id) = (undoing.saga, undoing.reason, order.user_id, order.id);
+    let (saga, reason) = (undoing.saga, undoing.reason);
     let status = reason.final_status();
-    let mut events = Vec::with_capacity(4);
-    if let (Some(capture), OrderStatus::Pending) = (&undoing.capture, order.status) {
-        let (amount, transaction_id) = (capture.amount, Arc::clone(&capture.transaction_id));
-        events.push(EventBody::PaymentProcessed { order_id, user_id, amount, transaction_id });
-    }
-    if let Some(refund) = &undoing.refund {
-        let (amount, transaction_id) = (refund.amount, Arc::clone(&refund.transaction_id));
-        events.push(EventBody::PaymentRefunded { order_id, user_id, amount, transaction_id });
-    }
-    events.push(EventBody::InventoryReleaseRequested { order_id, lines: order.basket_lines(), reason });
-    events.push(match status {
-        OrderStatus::Cancelled => EventBody::OrderCancelled { order_id, user_id, reason },
-        _ => EventBody::OrderFailed { order_id, user_id, reason },
-    });
+    let events = event::of_ending(order, reason, undoing.capture.as_ref(), undoing.refund.as_ref());
     let added = i64::try_from(events.len()).expect("a few");
-    last.push(Last { saga, events, event_count: 0 });
+    last.push(Last { saga, events });
     let message = message
         .words("DELETE FROM saga_states WHERE saga_id = ")
         .value(&saga.id)
@@ -285,9 +275,9 @@ fn end(message: Message, undoing: &Undoing, order: &Order, last: &mut Vec<Last>)
 }
 
 /// Finds out how many events each order has so far. Its row is locked, so that stays so.
-async fn number(connection: &mut Conn, last: &mut [Last]) -> Result<()> {
+async fn number(connection: &mut Conn, last: Vec<Last>) -> Result<Vec<Entry>> {
     if last.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let message = Message::default()
         .words("SELECT id, event_count FROM orders WHERE id IN ")
@@ -296,13 +286,9 @@ async fn number(connection: &mut Conn, last: &mut [Last]) -> Result<()> {
     for mut row in ask(connection, message).await? {
         counts.insert(order_id(&mut row, 0)?, take::<u32>(&mut row, 1)?);
     }
-    for last in last {
-        last.event_count = counts.get(&last.saga.id).copied().unwrap_or_default();
-    }
-    Ok(())
-}
-
-fn append(message: Message, last: &[Last]) -> Message {
-    let entry = |last: &Last| Entry::new(last.saga.id, last.event_count + 1, last.saga.at, &last.events);
-    outbox::append(message, &last.iter().map(entry).collect::<Vec<_>>())
+    let entry = |Last { saga, events }: Last| {
+        let event_count = counts.get(&saga.id).copied().unwrap_or_default();
+        Entry::new(saga.id, event_count + 1, saga.at, events)
+    };
+    Ok(last.into_iter().map(entry).collect())
 }

@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
+use redis::{
+    Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisConnectionInfo, RedisError,
+    ServerErrorKind,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
@@ -52,6 +55,7 @@ pub enum AddressError {
 /// A Redis Cluster, reached through one multiplexed connection a node.
 pub struct RedisCluster {
     client: ClusterClient,
+    nodes: Vec<(String, u16)>,
     addresses: String,
     password: Option<SecretString>,
     state: Mutex<State>,
@@ -103,7 +107,7 @@ impl RedisCluster {
             .zip(&list)
             .map(|(number, address)| host_and_port(address).ok_or(AddressError::NotHostAndPort(number)));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-        let mut builder = ClusterClientBuilder::new(nodes)
+        let mut builder = ClusterClientBuilder::new(nodes.clone())
             .connection_timeout(CONNECT_TIMEOUT)
             .response_timeout(RESPONSE_TIMEOUT)
             .overall_response_timeout(Some(COMMAND_TIMEOUT))
@@ -116,7 +120,7 @@ impl RedisCluster {
         }
         let client =
             builder.build().map_err(|error| AddressError::Refused(hidden(&error, password.as_ref())))?;
-        Ok(Self { client, addresses: list.join(", "), password, state: Mutex::default() })
+        Ok(Self { client, nodes, addresses: list.join(", "), password, state: Mutex::default() })
     }
 
     /// Opens the connection if it is not open, and asks a node for a sign of life.
@@ -160,6 +164,30 @@ impl RedisCluster {
             }
         })
         .await
+    }
+
+    /// Listens to a channel on the `turn`th of the named nodes, until that node goes away.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub(super) async fn subscribe(
+        &self,
+        turn: usize,
+        channel: &str,
+    ) -> Result<impl Stream<Item = String> + use<>, Unavailable> {
+        let (host, port) = &self.nodes[turn % self.nodes.len()];
+        let settings = match &self.password {
+            Some(password) => RedisConnectionInfo::default().set_password(password.expose_secret()),
+            None => RedisConnectionInfo::default(),
+        };
+        let address = ConnectionAddr::Tcp(host.clone(), *port);
+        let listening = async {
+            let info = address.into_connection_info()?.set_redis_settings(settings);
+            let mut listener = redis::Client::open(info)?.get_async_pubsub().await?;
+            listener.subscribe(channel).await?;
+            Ok(listener.into_on_message().filter_map(async |message| message.get_payload().ok()))
+        };
+        self.within_time(listening).await
     }
 
     async fn within_time<T>(

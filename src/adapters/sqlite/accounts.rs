@@ -1,6 +1,6 @@
 //! Accounts and their roles.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::domain::{Timestamp, UserId};
 use crate::ports::ledger::{Account, AccountError, Role};
@@ -30,16 +30,25 @@ pub fn create(
     Ok(created.map(UserId).ok_or(AccountError::EmailTaken))
 }
 
+fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    let role = match row.get_ref(3)?.as_str()? {
+        "admin" => Role::Admin,
+        _ => Role::Customer,
+    };
+    Ok(Account { id: UserId(row.get(0)?), email: row.get(1)?, password_hash: row.get(2)?, role })
+}
+
 pub fn by_email(connection: &Connection, email: &str) -> rusqlite::Result<Option<Account>> {
     connection
         .prepare_cached("SELECT id, email, password_hash, role FROM accounts WHERE email = ?")?
-        .query_row([email], |row| {
-            let role = match row.get_ref(3)?.as_str()? {
-                "admin" => Role::Admin,
-                _ => Role::Customer,
-            };
-            Ok(Account { id: UserId(row.get(0)?), email: row.get(1)?, password_hash: row.get(2)?, role })
-        })
+        .query_row([email], account)
+        .optional()
+}
+
+pub fn by_id(connection: &Connection, id: UserId) -> rusqlite::Result<Option<Account>> {
+    connection
+        .prepare_cached("SELECT id, email, password_hash, role FROM accounts WHERE id = ?")?
+        .query_row([id.0], account)
         .optional()
 }
 

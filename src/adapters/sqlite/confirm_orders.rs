@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{EventBody, Order, OrderStatus, ProductId, Reason, StockReason};
+use crate::domain::{Order, OrderStatus, ProductId, Reason, StockReason, event};
 use crate::ports::ledger::{Confirmation, SagaError};
 
 use super::rows::{blob, find_order};
@@ -59,21 +59,9 @@ fn confirm(
         log_stock(connection, line.product_id, -units, &saga, &StockReason::Sale)?;
         *sold.entry(line.product_id).or_default() += units;
     }
-    let user_id = order.user_id;
-    let paid = confirmation.capture.as_ref().map(|capture| EventBody::PaymentProcessed {
-        order_id: order.id,
-        user_id,
-        amount: capture.amount,
-        transaction_id: Arc::clone(&capture.transaction_id),
-    });
-    let confirmed = EventBody::OrderConfirmed {
-        order_id: order.id,
-        user_id,
-        lines: order.basket_lines(),
-        total: order.total,
-    };
-    let first = event_count - u32::from(paid.is_some());
-    outbox::append(connection, order.id, first, saga.at, paid.into_iter().chain([confirmed]))?;
+    let events = event::of_confirmation(order, confirmation.capture.as_ref());
+    let first = event_count + 1 - u32::try_from(events.len()).expect("one or two");
+    outbox::append(connection, order.id, first, saga.at, &events)?;
     Ok(Ok(Arc::new(order.turned(OrderStatus::Confirmed, None, saga.at))))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::domain::{
-    EventBody, Left, Money, MoneyError, Order, OrderId, OrderLine, OrderStatus, ProductId, StepName, order,
+    Left, Money, MoneyError, Order, OrderId, OrderLine, OrderStatus, ProductId, StepName, event, order,
 };
 use crate::ports::ledger::{CreateOrderError, NewOrder};
 
@@ -216,18 +216,9 @@ fn insert(
         shelf.available -= i64::from(quantity);
         shelf.taken += i64::from(quantity);
     }
-    let (user_id, lines) = (order.user_id, purchase.basket.lines());
-    let events = [
-        EventBody::SagaStarted { user_id, lines: Arc::clone(lines) },
-        EventBody::InventoryReserved { lines: Arc::clone(lines) },
-        EventBody::OrderCreated {
-            order_id: order.id,
-            user_id,
-            lines: Arc::clone(&order.lines),
-            total: order.total,
-        },
-    ];
-    outbox::append(connection, order.id, 1, new.at, events)?;
+    let user_id = order.user_id;
+    let events = event::of_creation(&order, purchase.basket.lines());
+    outbox::append(connection, order.id, 1, new.at, &events)?;
     keys.insert(purchase.key, new.at);
     customers.insert(connection, user_id, order.id, purchase.key)?;
     Ok(Ok(Arc::new(order)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use crate::domain::{
@@ -15,15 +15,15 @@ use crate::domain::{
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
-    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, ProductError, ProductQuery, Restocked, Role,
-    SagaError, SagaRef, StockLogSum, Undoing,
+    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, ProductError, ProductQuery,
+    Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
 use super::file::{OpenError, StoreFile};
 use super::key_filter::{KeyFilter, REMEMBERED};
 use super::readers::Readers;
-use super::rows::{blob, digest, find_order, order_head, select_orders, with_lines};
+use super::rows::{blob, digest, find_order, order_head, select_orders, with_lines, word};
 use super::writer::{WriteError, Writer};
 use super::{
     accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, shelves, undo_orders,
@@ -257,6 +257,19 @@ impl Ledger for SqliteLedger {
         self.readers.read(query).await
     }
 
+    async fn standings(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>, Unavailable> {
+        let ids = ids.to_vec();
+        let query = move |connection: &Connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT status, event_count FROM orders WHERE id = ?")?;
+            let standing = |row: &rusqlite::Row<'_>| {
+                Ok(OrderStanding { status: word(row, 0)?, event_count: row.get(1)? })
+            };
+            ids.iter().map(|id| statement.query_row([blob(*id)], standing).optional()).collect()
+        };
+        self.readers.read(query).await
+    }
+
     async fn events_of(&self, id: OrderId) -> Result<Vec<Event>, Unavailable> {
         self.readers.read(move |connection| outbox::of_saga(connection, id)).await
     }
@@ -325,6 +338,10 @@ impl Ledger for SqliteLedger {
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, Unavailable> {
         let email = email.to_owned();
         self.readers.read(move |connection| accounts::by_email(connection, &email)).await
+    }
+
+    async fn account(&self, id: UserId) -> Result<Option<Account>, Unavailable> {
+        self.readers.read(move |connection| accounts::by_id(connection, id)).await
     }
 
     async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable> {

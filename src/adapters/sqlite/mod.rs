@@ -4,11 +4,13 @@
 mod accounts;
 mod cancel_order;
 mod confirm_orders;
+mod consumer_store;
 mod create_orders;
 mod customer_index;
 mod file;
 mod key_filter;
 mod ledger;
+mod local_log;
 mod outbox;
 mod products;
 mod readers;
@@ -18,8 +20,10 @@ mod shelves;
 mod undo_orders;
 mod writer;
 
+pub use consumer_store::SqliteConsumerStore;
 pub use file::{OpenError, StoreFile};
 pub use ledger::SqliteLedger;
-pub use outbox::OutboxLog;
+pub use local_log::LocalLog;
+pub use outbox::SqliteOutbox;
 pub use readers::Readers;
 pub use writer::{WriteError, Writer};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{EventBody, Order, OrderStatus, Reason, StepName, StockChange, StockReason};
+use crate::domain::{Order, OrderStatus, Reason, StepName, StockChange, StockReason, event};
 use crate::ports::ledger::{Restocked, SagaError, SagaRef, Undoing};
 
 use super::confirm_orders::log_stock;
@@ -140,30 +140,9 @@ fn restock(connection: &Connection, undoing: &Undoing) -> rusqlite::Result<Resul
 
 /// Gives the order its last status and tells its last events.
 fn end(connection: &Connection, undoing: &Undoing, order: &Order) -> rusqlite::Result<Arc<Order>> {
-    let (saga, reason, user_id, order_id) = (undoing.saga, undoing.reason, order.user_id, order.id);
+    let (saga, reason) = (undoing.saga, undoing.reason);
     let status = reason.final_status();
-    let mut events = Vec::with_capacity(4);
-    if let (Some(capture), OrderStatus::Pending) = (&undoing.capture, order.status) {
-        events.push(EventBody::PaymentProcessed {
-            order_id,
-            user_id,
-            amount: capture.amount,
-            transaction_id: Arc::clone(&capture.transaction_id),
-        });
-    }
-    if let Some(refund) = &undoing.refund {
-        events.push(EventBody::PaymentRefunded {
-            order_id,
-            user_id,
-            amount: refund.amount,
-            transaction_id: Arc::clone(&refund.transaction_id),
-        });
-    }
-    events.push(EventBody::InventoryReleaseRequested { order_id, lines: order.basket_lines(), reason });
-    events.push(match status {
-        OrderStatus::Cancelled => EventBody::OrderCancelled { order_id, user_id, reason },
-        _ => EventBody::OrderFailed { order_id, user_id, reason },
-    });
+    let events = event::of_ending(order, reason, undoing.capture.as_ref(), undoing.refund.as_ref());
     let added = u32::try_from(events.len()).expect("a few");
     let event_count: u32 = connection
         .prepare_cached(
@@ -173,6 +152,6 @@ fn end(connection: &Connection, undoing: &Undoing, order: &Order) -> rusqlite::R
         .query_row(params![status.as_str(), reason.as_str(), saga.at.0, added, blob(saga.id)], |row| {
             row.get(0)
         })?;
-    outbox::append(connection, saga.id, event_count - added + 1, saga.at, events)?;
+    outbox::append(connection, saga.id, event_count - added + 1, saga.at, &events)?;
     Ok(Arc::new(order.turned(status, Some(reason), saga.at)))
 }

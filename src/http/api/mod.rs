@@ -7,6 +7,8 @@ pub mod create_order;
 pub mod create_product;
 pub mod health;
 pub mod list_events;
+pub mod list_findings;
+pub mod list_notifications;
 pub mod list_orders;
 pub mod list_products;
 pub mod list_sagas;
@@ -14,6 +16,7 @@ pub mod login;
 pub mod metrics;
 pub mod register;
 pub mod resume_saga;
+pub mod view_analytics;
 pub mod view_order;
 pub mod view_product;
 

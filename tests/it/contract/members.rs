@@ -3,7 +3,7 @@
 mod cluster {
     use std::time::Duration;
 
-    use holdfast::adapters::mysql::{MysqlLedger, OpenError, Settings};
+    use holdfast::adapters::mysql::{Feed, MysqlLedger, OpenError, Settings};
     use holdfast::ports::ledger::Ledger as _;
 
     use crate::support::database::Database;
@@ -19,7 +19,8 @@ mod cluster {
     #[tokio::test]
     async fn products_are_read_from_the_replica_and_orders_from_the_primary() {
         let database = Database::fresh().await;
-        let ledger = MysqlLedger::open(&settings(&database.url_of_all())).await.expect("it opens");
+        let ledger =
+            MysqlLedger::open(&settings(&database.url_of_all()), Feed::default()).await.expect("it opens");
         let product = stock(&ledger, &[5]).await[0];
         wait_for("the replica has the product", PATIENCE, async || {
             ledger.product(product).await.expect("answers").is_some()
@@ -47,7 +48,8 @@ mod cluster {
         let (user, rest) = url.split_once('@').expect("a user");
         let (host, name) = rest.split_once('/').expect("a database");
         let twice = format!("{user}@{host},{host}/{name}");
-        let refused = MysqlLedger::open(&settings(&twice)).await.err().expect("neither is used");
+        let refused =
+            MysqlLedger::open(&settings(&twice), Feed::default()).await.err().expect("neither is used");
         let OpenError::Unreachable { reason, .. } = refused else { panic!("{refused}") };
         assert!(reason.contains("both say that they can be written"), "{reason}");
     }
@@ -61,7 +63,8 @@ mod cluster {
         let replica = hosts.split(',').nth(1).expect("the services have a replica");
         let url = format!("{user}@{replica}/{name}");
         wait_for("the replica has the database", PATIENCE, async || {
-            let refused = MysqlLedger::open(&settings(&url)).await.err().expect("nobody can write");
+            let refused =
+                MysqlLedger::open(&settings(&url), Feed::default()).await.err().expect("nobody can write");
             refused.to_string().contains("is read-only")
         })
         .await;

@@ -1,10 +1,12 @@
 //! The contract of each port: one function a behaviour, written against the trait, so that every
 //! adapter runs the same ones. To add an adapter, add a `suite!` under the functions.
 
+mod consumer_store;
 mod event_log;
 mod ledger;
 mod lock;
 mod members;
+mod outbox;
 mod payments;
 mod stock_gate;
 mod store_file;
@@ -33,4 +35,4 @@ macro_rules! suite {
         }
     };
 }
-use suite;
+pub(crate) use suite;

@@ -306,6 +306,7 @@ async fn the_simulated_gateway_misbehaves_at_the_rates_it_is_given_and_by_its_se
                 Err(ChargeError::Declined { .. }) => 'd',
                 Err(ChargeError::Unknown(_)) => 'u',
                 Err(ChargeError::Voided) => 'v',
+                Err(ChargeError::NeedsCustomer(_)) => 'n',
             });
         }
         outcomes

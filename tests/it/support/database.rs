@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast::adapters::mysql::{MysqlLedger, Settings};
+use holdfast::adapters::mysql::{Feed, MysqlLedger, Settings};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row, SslOpts};
 use secrecy::ExposeSecret as _;
@@ -101,7 +101,12 @@ impl Database {
 
     /// Opens the ledger in it.
     pub async fn ledger(&self) -> MysqlLedger {
-        MysqlLedger::open(&self.settings()).await.expect("the ledger opens")
+        self.ledger_with(Feed::default()).await
+    }
+
+    /// Opens the ledger in it with a relay.
+    pub async fn ledger_with(&self, feed: Feed) -> MysqlLedger {
+        MysqlLedger::open(&self.settings(), feed).await.expect("the ledger opens")
     }
 }
 

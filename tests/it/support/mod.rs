@@ -4,6 +4,8 @@ pub mod cluster_site;
 pub mod database;
 pub mod goods;
 pub mod http_client;
+pub mod kafka;
+pub mod mailbox;
 pub mod misbehaving;
 pub mod process;
 pub mod profile;

@@ -7,7 +7,7 @@ use holdfast::config::Config;
 use tempfile::TempDir;
 
 use super::database::Database;
-use super::redis_cluster;
+use super::{kafka, redis_cluster};
 
 /// Names the profile of a run.
 const VARIABLE: &str = "HOLDFAST_TEST_PROFILE";
@@ -35,6 +35,8 @@ pub struct Cluster {
     pub database: Database,
     /// Stands before every key in Redis.
     pub prefix: String,
+    /// Stands before every topic in Kafka, where events go there.
+    pub topics: Option<String>,
 }
 
 impl Stores {
@@ -48,8 +50,19 @@ impl Stores {
     }
 
     pub async fn cluster() -> Self {
-        let cluster =
-            Some(Cluster { database: Database::fresh().await, prefix: redis_cluster::fresh_prefix() });
+        Self::shared(None).await
+    }
+
+    /// The same, and events go to Kafka.
+    pub async fn cluster_with_kafka() -> Self {
+        let topics = kafka::fresh_prefix();
+        kafka::log_with(&topics).await;
+        Self::shared(Some(topics)).await
+    }
+
+    async fn shared(topics: Option<String>) -> Self {
+        let (database, prefix) = (Database::fresh().await, redis_cluster::fresh_prefix());
+        let cluster = Some(Cluster { database, prefix, topics });
         Self { directory: tempfile::tempdir().expect("a directory"), cluster }
     }
 
@@ -69,12 +82,17 @@ impl Stores {
     /// Makes a configuration one of these stores.
     pub fn configure(&self, config: &mut Config) {
         config.data_dir = self.path().to_owned();
-        if let Some(Cluster { database, prefix }) = &self.cluster {
+        if let Some(Cluster { database, prefix, topics }) = &self.cluster {
             config.ledger.url = database.url();
             config.ledger.password = Some(Database::password().into());
             config.gate.url = redis_cluster::addresses();
             config.gate.prefix.clone_from(prefix);
             config.cluster.servers = 2;
+            if let Some(topics) = topics {
+                config.events.url = kafka::url();
+                config.events.prefix.clone_from(topics);
+                config.events.replication = kafka::REPLICATION;
+            }
             config.ledger.connections_max = holdfast::config::CONNECTIONS_OF_COMMANDS + 2 * CONNECTIONS;
         }
     }

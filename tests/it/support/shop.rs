@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use holdfast::adapters::gateway::{Faults, SimulatedGateway};
 use holdfast::adapters::memory::{MemoryLock, MemoryStockGate};
-use holdfast::adapters::mysql::MysqlOutboxLog;
+use holdfast::adapters::mysql::MysqlOutbox;
 use holdfast::adapters::redis::{RedisLock, RedisStockGate};
-use holdfast::adapters::sqlite::{OutboxLog, SqliteLedger};
+use holdfast::adapters::sqlite::{SqliteLedger, SqliteOutbox};
 use holdfast::domain::{Order, OrderId, Tries};
 use holdfast::ports::clock::SystemClock;
-use holdfast::ports::event_log::EventLog;
 use holdfast::ports::ledger::Ledger;
 use holdfast::ports::lock::Lock;
+use holdfast::ports::outbox::Outbox;
 use holdfast::ports::stock_gate::StockGate;
 use holdfast::saga::{Answer, Engine, EngineConfig, GateKeeper, Ports, PurchaseAnswer, PurchaseLock, Step};
 use tokio::runtime::Runtime;
@@ -67,11 +67,11 @@ impl Home {
     }
 
     /// The adapters over these stores: ledger, log, gate and lock.
-    pub async fn open(&self) -> (Arc<dyn Ledger>, Arc<dyn EventLog>, Arc<dyn StockGate>, Arc<dyn Lock>) {
+    pub async fn open(&self) -> (Arc<dyn Ledger>, Arc<dyn Outbox>, Arc<dyn StockGate>, Arc<dyn Lock>) {
         match self.stores.in_cluster() {
             Some(cluster) => {
                 let ledger = Arc::new(cluster.database.ledger().await);
-                let log = Arc::new(MysqlOutboxLog::new(Arc::clone(&ledger)));
+                let log = Arc::new(MysqlOutbox::new(Arc::clone(&ledger)));
                 let redis = redis_cluster::cluster().await;
                 let gate = Arc::new(RedisStockGate::new(Arc::clone(&redis), &cluster.prefix));
                 let lock = Arc::new(RedisLock::new(redis, Arc::new(SystemClock), &cluster.prefix));
@@ -80,7 +80,7 @@ impl Home {
             None => {
                 let path = self.stores.path().join("ledger.db");
                 let ledger = SqliteLedger::open(&path, now()).expect("the ledger opens");
-                let log = OutboxLog::new(ledger.readers().clone());
+                let log = SqliteOutbox::new(ledger.readers().clone());
                 let gate = Arc::new(MemoryStockGate::default());
                 (Arc::new(ledger), log, gate, Arc::new(MemoryLock::default()))
             }
@@ -98,7 +98,7 @@ pub struct Shop {
     pub ledger: Arc<dyn Ledger>,
     pub gate: Arc<dyn StockGate>,
     pub payments: Arc<SimulatedGateway>,
-    pub log: Arc<dyn EventLog>,
+    pub log: Arc<dyn Outbox>,
 }
 
 impl Shop {

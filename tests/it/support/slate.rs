@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use holdfast::domain::{Event, EventBody, Order, OrderId, OrderStatus, ProductId, StockLevel, Timestamp};
-use holdfast::ports::event_log::Position;
+use holdfast::ports::outbox::Position;
 use holdfast::ports::payments::{ChargeRecord, ChargeState, Payments as _};
 
 use super::shop::Shop;

@@ -242,8 +242,12 @@ impl Builder {
     }
 
     pub async fn start(self) -> TestApp {
+        self.start_over(Stores::fresh().await).await
+    }
+
+    /// Opens the shop over stores that are not those of the run's profile.
+    pub async fn start_over(self, stores: Stores) -> TestApp {
         let Self { changes, products } = self;
-        let stores = Stores::fresh().await;
         let mut config = Config::load(None, &Flags::default()).expect("the defaults are good");
         stores.configure(&mut config);
         config.auth.secret = Some(SECRET.to_owned().into());

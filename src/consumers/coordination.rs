@@ -1,0 +1,169 @@
+//! Coordination: watches sagas by their events, and reports those that have stopped or say something else than
+//! the ledger. It drives none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{Event, EventBody, OrderId, OrderStatus, Timestamp};
+use crate::ports::Unavailable;
+use crate::ports::consumer_store::{ConsumerStore, Effects, Finding, FindingKind, Heard, Watched};
+use crate::ports::ledger::{Ledger, OrderStanding};
+
+/// A saga is compared with the ledger when nothing was heard of it for so long.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Sagas compared in one go.
+const BATCH: usize = 500;
+
+/// What events mean for the watch.
+pub fn meaning(events: &[Event]) -> Effects {
+    let mut heard: BTreeMap<OrderId, Heard> = BTreeMap::new();
+    for event in events {
+        let nothing = Heard { saga: event.saga_id, seen: 0, last: 0, ending: None };
+        let of_saga = heard.entry(event.saga_id).or_insert(nothing);
+        of_saga.seen += 1;
+        if event.sequence > of_saga.last {
+            of_saga.last = event.sequence;
+            of_saga.ending = ending(&event.body);
+        }
+    }
+    Effects { heard: heard.into_values().collect(), ..Effects::default() }
+}
+
+/// The status in which an event leaves the order for good, but for a cancel.
+fn ending(body: &EventBody) -> Option<OrderStatus> {
+    match body {
+        EventBody::OrderConfirmed { .. } => Some(OrderStatus::Confirmed),
+        EventBody::OrderCancelled { .. } => Some(OrderStatus::Cancelled),
+        EventBody::OrderFailed { .. } => Some(OrderStatus::Failed),
+        _ => None,
+    }
+}
+
+/// Compares sagas that were not heard of for a while with the ledger; returns how many were looked at.
+///
+/// # Errors
+/// The ledger or the store does not answer.
+pub async fn compare(
+    store: &Arc<dyn ConsumerStore>,
+    ledger: &Arc<dyn Ledger>,
+    now: Timestamp,
+    stopped_after: Duration,
+) -> Result<usize, Unavailable> {
+    let watched = store.watched(now.minus(SETTLED), BATCH).await?;
+    if watched.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<OrderId> = watched.iter().map(|watched| watched.heard.saga).collect();
+    let standings = ledger.standings(&ids).await?;
+    let (mut ended, mut findings) = (Vec::new(), Vec::new());
+    for (watched, standing) in watched.iter().zip(standings) {
+        match judge(watched, standing, now, stopped_after) {
+            Verdict::Fine => ended.push(*watched),
+            Verdict::Wait => {}
+            Verdict::Wrong(kind, detail) => {
+                let saga_id = watched.heard.saga;
+                tracing::warn!(%saga_id, kind = kind.as_str(), detail, "the events of a saga are not as they should be");
+                findings.push(Finding { saga_id, kind, detail, found_at: now });
+            }
+        }
+    }
+    metrics::counter!("holdfast_saga_findings_total").increment(findings.len() as u64);
+    store.settle_watched(ended, findings).await?;
+    Ok(watched.len())
+}
+
+#[derive(PartialEq, Eq, Debug)]
+enum Verdict {
+    /// Ended, and the ledger says so, too.
+    Fine,
+    /// On its way.
+    Wait,
+    Wrong(FindingKind, String),
+}
+
+fn judge(
+    watched: &Watched,
+    standing: Option<OrderStanding>,
+    now: Timestamp,
+    stopped_after: Duration,
+) -> Verdict {
+    let Heard { seen, last, ending, .. } = watched.heard;
+    let patient = watched.heard_at > now.minus(stopped_after);
+    let Some(standing) = standing else {
+        // A replica may be behind.
+        return if patient {
+            Verdict::Wait
+        } else {
+            Verdict::Wrong(FindingKind::Contradiction, "the ledger has no such order".into())
+        };
+    };
+    let complete = seen == last && last == standing.event_count;
+    if complete && ending == Some(standing.status) {
+        return Verdict::Fine;
+    }
+    if patient {
+        return Verdict::Wait;
+    }
+    if complete && ending.is_none() && standing.status == OrderStatus::Pending {
+        return Verdict::Wrong(FindingKind::Stopped, format!("nothing was heard of it since event {last}"));
+    }
+    let told = ending.map_or("no ending", OrderStatus::as_str);
+    Verdict::Wrong(
+        FindingKind::Contradiction,
+        format!(
+            "{seen} events up to number {last} tell {told}; the ledger has {} events and {}",
+            standing.event_count,
+            standing.status.as_str()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn verdict(
+        seen: u32,
+        last: u32,
+        ending: Option<OrderStatus>,
+        standing: Option<(OrderStatus, u32)>,
+    ) -> Verdict {
+        let heard = Heard { saga: OrderId(Uuid::nil()), seen, last, ending };
+        let watched = Watched { heard, heard_at: Timestamp(0) };
+        let standing = standing.map(|(status, event_count)| OrderStanding { status, event_count });
+        judge(&watched, standing, Timestamp(0).plus(PATIENCE), PATIENCE)
+    }
+
+    fn kind(verdict: Verdict) -> Option<FindingKind> {
+        match verdict {
+            Verdict::Wrong(kind, _) => Some(kind),
+            Verdict::Fine | Verdict::Wait => None,
+        }
+    }
+
+    #[test]
+    fn what_has_ended_as_the_ledger_says_is_fine() {
+        let (confirmed, pending) = (OrderStatus::Confirmed, OrderStatus::Pending);
+        assert_eq!(verdict(5, 5, Some(confirmed), Some((confirmed, 5))), Verdict::Fine);
+        assert_eq!(
+            kind(verdict(4, 5, Some(confirmed), Some((confirmed, 5)))),
+            Some(FindingKind::Contradiction)
+        );
+        assert_eq!(
+            kind(verdict(5, 5, Some(confirmed), Some((confirmed, 8)))),
+            Some(FindingKind::Contradiction)
+        );
+        assert_eq!(
+            kind(verdict(5, 5, Some(confirmed), Some((pending, 5)))),
+            Some(FindingKind::Contradiction)
+        );
+        assert_eq!(kind(verdict(5, 5, Some(confirmed), None)), Some(FindingKind::Contradiction));
+        assert_eq!(kind(verdict(3, 3, None, Some((pending, 3)))), Some(FindingKind::Stopped));
+    }
+}
