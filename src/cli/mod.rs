@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod doctor;
+mod gateway;
 mod import;
 mod output;
 mod replay;
@@ -72,6 +73,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Check the machine, the settings and the stores
     Doctor(doctor::DoctorArgs),
+    /// Start the simulated payment gateway, for shops that reach it over HTTP
+    Gateway(gateway::GatewayArgs),
 }
 
 impl Common {
@@ -115,6 +118,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => block_on(audit::run(args, common)),
         Command::Token(args) => token::run(&args, &common),
         Command::Doctor(args) => block_on(doctor::run(args, common)),
+        Command::Gateway(args) => block_on(gateway::run(args, common)),
     }
 }
 

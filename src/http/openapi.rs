@@ -32,6 +32,7 @@ pub fn pages() -> Router<Shop> {
         api::view_order::view_order,
         api::list_events::list_events,
         api::cancel_order::cancel_order,
+        api::stripe_webhook::stripe_webhook,
         api::create_product::create_product,
         api::change_product::change_product,
         api::adjust_stock::adjust_stock,

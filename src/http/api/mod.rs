@@ -14,6 +14,7 @@ pub mod login;
 pub mod metrics;
 pub mod register;
 pub mod resume_saga;
+pub mod stripe_webhook;
 pub mod view_order;
 pub mod view_product;
 

@@ -68,7 +68,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The user's cache folder for programs.
-fn cache() -> Result<PathBuf, String> {
+pub fn cache() -> Result<PathBuf, String> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".cache")))

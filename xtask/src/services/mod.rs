@@ -5,6 +5,7 @@ mod install;
 mod mysql;
 mod process;
 mod redis;
+mod stripe_mock;
 mod wait;
 
 use std::fs::{self, DirBuilder, File};
@@ -74,6 +75,12 @@ pub struct Ensured {
 /// # Errors
 /// One line that says what is missing.
 pub fn ensure() -> Result<Ensured, String> {
+    let mut ensured = ensure_processes()?;
+    ensured.environment.push(stripe_mock::ensure()?);
+    Ok(ensured)
+}
+
+fn ensure_processes() -> Result<Ensured, String> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     match (variable(MYSQL), variable(REDIS)) {
         (Some(mysql), Some(redis)) => {
