@@ -218,12 +218,12 @@ impl Gateway {
             return Ok(Self::Http(base));
         }
         if let Some(base) = url.strip_prefix("stripe:") {
-            if config.payments.secret.is_none() {
-                return Err(BuildError::Setting("payments.secret: Stripe needs a secret API key"));
-            }
             let shown = "stripe:…".to_owned();
             let base = if base.is_empty() { stripe::API } else { base };
             let base = gateway::base(base).map_err(|why| BuildError::Url { setting, url: shown, why })?;
+            if config.payments.secret.is_none() {
+                return Err(BuildError::Setting("payments.secret: Stripe needs a secret API key"));
+            }
             return Ok(Self::Stripe(base));
         }
         file_of(setting, url, "simulated:", directory).map(Self::File)

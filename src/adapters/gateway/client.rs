@@ -191,6 +191,7 @@ impl Client {
         let (answer, has_opened) = self.0.call(method, path, headers, body).await;
         if let (Err(error), true) = (&answer, has_opened) {
             tracing::warn!(%error, "the payment gateway does not answer; it counts as down until it does");
+            metrics::gauge!("holdfast_payment_gateway_down").set(1);
             tokio::spawn(watch(Arc::downgrade(&self.0), self.0.patience.down_for));
         }
         answer
@@ -208,6 +209,7 @@ async fn watch(inner: Weak<Inner>, pause: Duration) {
         }
         if inner.breaker.is_closed() {
             tracing::info!("the payment gateway answers again");
+            metrics::gauge!("holdfast_payment_gateway_down").set(0);
             return;
         }
     }
@@ -222,11 +224,16 @@ impl Inner {
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Body>,
     ) -> (Result<Answer, Unavailable>, bool) {
+        let count = |result: &'static str| {
+            metrics::counter!("holdfast_payment_calls_total", "result" => result).increment(1);
+        };
         let Some(leave) = self.breaker.enter() else {
+            count("not sent");
             return (Err(Unavailable("the payment gateway is down".into())), false);
         };
         let answer =
             tokio::time::timeout(self.patience.timeout, self.send(method, path, headers, body)).await;
+        count(if matches!(&answer, Ok(Ok(answer)) if !answer.is_none()) { "answered" } else { "unanswered" });
         match answer {
             Ok(Ok(answer)) if !answer.is_none() => {
                 leave.succeeded();

@@ -17,8 +17,9 @@
 //!   Only where no intent can be made at all, because Stripe does not take such an amount or currency, is the charge
 //!   declined without one.
 //! * **Keys are forgotten** by Stripe a day after their first use, at the earliest, and then would make a second
-//!   intent. An order that is nearly that old is found by searching for the metadata instead, and where nothing is
-//!   found nothing is made: no charge of it can be on its way any more.
+//!   intent. So an order of 22 hours is not confirmed any more, and one of 23 is found by searching for the metadata,
+//!   which knows of everything by then. Where it finds nothing, nothing is made: no charge of that order can be on its
+//!   way any more.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -59,6 +60,10 @@ const PAGE: usize = 100;
 /// Age of an order from which on keys may be forgotten. Stripe promises 24 hours from their first use, which
 /// follows the order's beginning; the hour is for clocks and for calls on their way.
 const KEYS_LAST: Duration = Duration::from_secs(23 * 60 * 60);
+
+/// Age of an order from which on it is not confirmed any more. Searching finds what is new only after a minute, so
+/// nothing may be new when it begins to be needed.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(22 * 60 * 60);
 
 /// Stripe's exceptions from two decimals.
 /// Source: "Zero-decimal currencies" and "Special cases" in the Stripe documentation of currencies.
@@ -293,7 +298,7 @@ impl StripeGateway {
 
     /// Finds the intent of an order, or makes it.
     async fn intent(&self, order: OrderId, amount: Money) -> Result<Found, Unavailable> {
-        if order.time().plus(KEYS_LAST) <= self.clock.now() {
+        if self.is_older(order, KEYS_LAST) {
             return self.search(order).await;
         }
         let Some(minor) = to_stripe(amount) else {
@@ -317,14 +322,14 @@ impl StripeGateway {
         Err(unexpected(&answer))
     }
 
-    /// Looks for the intent of an old order. New ones are found only after a minute.
+    /// Looks for the intent of an old order. What is found is read again, because a search may be a minute behind.
     async fn search(&self, order: OrderId) -> Result<Found, Unavailable> {
         let query = format!("metadata['{ORDER}']:'{order}'");
-        let fields = [("query", &*query), ("limit", "2"), ("expand[]", "data.latest_charge")];
+        let fields = [("query", &*query), ("limit", "2")];
         let found: Page<Intent> = self.get(&format!("{INTENTS}/search"), &fields).await?.json()?;
         let mut found = found.data.into_iter().filter(|intent| intent.order() == Some(order));
         match (found.next(), found.next()) {
-            (Some(intent), None) => Ok(Found::Intent(Box::new(intent))),
+            (Some(intent), None) => Ok(Found::Intent(Box::new(self.read(&intent.id).await?))),
             (None, _) => Ok(Found::Never),
             (Some(_), Some(_)) => Err(Unavailable(format!("order {order} has two PaymentIntents"))),
         }
@@ -337,14 +342,16 @@ impl StripeGateway {
             Found::Impossible(code) => return Err(ChargeError::Declined { code }),
         };
         match intent.standing()? {
-            Standing::New if self.is_old(request.order) => self.give_up(&intent, None).await,
+            Standing::New if self.is_older(request.order, CONFIRMED_WITHIN) => {
+                self.give_up(&intent, None).await
+            }
             Standing::New => self.confirm(&intent, request).await,
             standing => self.answer(&intent, standing).await,
         }
     }
 
-    fn is_old(&self, order: OrderId) -> bool {
-        order.time().plus(KEYS_LAST) <= self.clock.now()
+    fn is_older(&self, order: OrderId, age: Duration) -> bool {
+        order.time().plus(age) <= self.clock.now()
     }
 
     /// Confirms a new intent, under a key, so that only one card is ever asked.

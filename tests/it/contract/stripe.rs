@@ -210,9 +210,14 @@ async fn another_amount_under_the_same_key_settles_nothing() {
 #[tokio::test]
 async fn an_order_whose_keys_are_forgotten_is_found_and_never_charged_again() {
     let stripe = FakeStripe::start().await;
-    let [captured, left, never] = [new_order_id(), new_order_id(), new_order_id()];
+    let [captured, left, never, late] = [(); 4].map(|()| new_order_id());
     let capture = charge(&stripe.client(), captured, "tok_ok").await.expect("captured");
     unknown(charge(&stripe.client(), left, "tok_timeout_before").await);
+    unknown(charge(&stripe.client(), late, "tok_timeout_before").await);
+    let almost_a_day = Arc::new(Later(A_DAY - Duration::from_secs(90 * 60)));
+    let nearly = stripe.client_with(KEY, Some(RETURN_URL), PATIENCE, almost_a_day);
+    let answer = charge(&nearly, late, "tok_ok").await;
+    assert!(matches!(answer, Err(ChargeError::Voided)), "it is too late to begin: {answer:?}");
     stripe.forget_keys();
     let payments = stripe.client_with(KEY, Some(RETURN_URL), PATIENCE, Arc::new(Later(A_DAY)));
     assert_eq!(charge(&payments, captured, "tok_ok").await.expect("captured before"), capture);
@@ -223,7 +228,7 @@ async fn an_order_whose_keys_are_forgotten_is_found_and_never_charged_again() {
         assert_eq!(payments.void(order, euro(500)).await.expect("answers"), Voided::NothingTaken);
     }
     assert_eq!((stripe.status(left), stripe.status(never)), (Some("canceled"), None));
-    assert_eq!(stripe.made(), 2, "no second intent of an order");
+    assert_eq!(stripe.made(), 3, "no second intent of an order");
 }
 
 #[tokio::test]
