@@ -137,3 +137,79 @@ fn settled(answer: &Answer, order: OrderId) -> Result<Settled, Unavailable> {
         Err(Unavailable("an answer about another order".into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{Currency, NextAction};
+
+    const ORDER: OrderId = OrderId(Uuid::from_u128(7));
+
+    /// What the shop makes of a charge that is answered with this.
+    async fn charged(status: &str, body: &str) -> Result<Capture, ChargeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            // The request is small, so it comes in one piece, or its rest does not matter.
+            stream.read_buf(&mut Vec::with_capacity(4_096)).await?;
+            stream.write_all(answer.as_bytes()).await?;
+            stream.read_u8().await
+        });
+        let second = Duration::from_secs(10);
+        let patience = Patience { timeout: second, calls_max: 1, failures_max: 9, down_for: second };
+        let gateway = HttpGateway::new(base, None, patience).expect("a client");
+        let request = ChargeRequest { order: ORDER, amount: Money::new(500, Currency::EUR), token: None };
+        gateway.charge(&[request]).await.remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_customer_who_has_to_act_first_is_told_where() {
+        let body = format!(
+            r#"{{"order_id":"{ORDER}","next_action":{{"type":"redirect_to_url","url":"http://bank/1"}}}}"#
+        );
+        match charged("202 Accepted", &body).await {
+            Err(ChargeError::NeedsCustomer(NextAction::RedirectToUrl { url })) => {
+                assert_eq!(&*url, "http://bank/1")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_of_the_protocol_about_this_order_settles_anything() {
+        let capture = r#"{"transaction_id":"t","amount":500,"currency":"EUR"}"#;
+        let settled = |order, rest: &str| format!(r#"{{"order_id":"{order}","state":"captured"{rest}}}"#);
+        let right = settled(ORDER, &format!(r#","capture":{capture}"#));
+        assert_eq!(charged("200 OK", &right).await.expect("captured").amount.minor, 500);
+        let declined = r#"{"type":"/problems/payment-declined","code":"no_money"}"#;
+        let answer = charged("402 Payment Required", declined).await;
+        assert!(matches!(&answer, Err(ChargeError::Declined { code }) if code == "no_money"), "{answer:?}");
+        let voided = r#"{"type":"/problems/charge-voided"}"#;
+        assert!(matches!(charged("409 Conflict", voided).await, Err(ChargeError::Voided)));
+
+        let other = settled(OrderId(Uuid::from_u128(8)), &format!(r#","capture":{capture}"#));
+        for (status, body) in [
+            ("200 OK", &*other),
+            ("200 OK", &settled(ORDER, "")),
+            ("200 OK", "<html>welcome</html>"),
+            ("202 Accepted", ""),
+            ("402 Payment Required", r#"{"type":"/problems/payment-declined"}"#),
+            ("409 Conflict", r#"{"type":"/problems/other"}"#),
+            ("409 Conflict", "conflict"),
+            ("404 Not Found", ""),
+            ("302 Found", ""),
+            ("500 Internal Server Error", declined),
+        ] {
+            let answer = charged(status, body).await;
+            assert!(matches!(answer, Err(ChargeError::Unknown(_))), "{status} {body}: {answer:?}");
+        }
+    }
+}
