@@ -1,12 +1,13 @@
 //! Wires ports to adapters.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::adapters::gateway::SimulatedGateway;
+use crate::adapters::gateway::{self, HttpGateway, SimulatedGateway, StripeGateway, stripe};
 use crate::adapters::kafka::{self, KafkaLog};
 use crate::adapters::memory::{MemoryLock, MemoryStockGate};
 use crate::adapters::mysql::{self, MysqlConsumerStore, MysqlLedger, MysqlOutbox};
@@ -32,7 +33,6 @@ use crate::ports::stock_gate::StockGate;
 use crate::saga::{Engine, GateKeeper, Ports};
 use crate::stock_room::StockRoom;
 use crate::worker::{self, relay_outbox, send_mails, watch_sagas};
-use tokio::task::JoinHandle;
 
 /// Connections that a command which runs beside the servers may open to a database.
 pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
@@ -40,6 +40,8 @@ pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
 /// How long a server that ends tries to tell the others.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Where the simulated gateway keeps its records unless told otherwise.
+const GATEWAY_FILE: &str = "gateway.sqlite3";
 const UNKNOWN_HERE: &str = "a shop of one process reads its events from outbox:";
 
 /// Names the event log that is the outbox itself.
@@ -169,8 +171,10 @@ impl Stores {
             BackEnds::Embedded(files) => (files.gateway.clone(), Some(files)),
             BackEnds::Cluster(cluster) => (cluster.gateway, None),
         };
-        if !gateway.exists() {
-            return Err(BuildError::Missing { path: gateway });
+        if let Gateway::File(path) = gateway
+            && !path.exists()
+        {
+            return Err(BuildError::Missing { path });
         }
         match files {
             Some(files) => {
@@ -186,11 +190,11 @@ impl Stores {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before the ledger is migrated: otherwise a gateway file from a newer version would leave a
         // shop that neither version can open.
-        SimulatedGateway::inspect(&files.gateway)?;
+        files.gateway.inspect()?;
         SqliteConsumerStore::inspect(&files.consumers)?;
         let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
         let outbox = SqliteOutbox::new(ledger.readers().clone());
-        let payments = open_gateway(config, &files.gateway, &clock)?;
+        let payments = files.gateway.open(config, &clock)?;
         let consumers = Arc::new(SqliteConsumerStore::open(&files.consumers)?);
         let log = Arc::new(LocalLog::new(Arc::clone(&outbox), Arc::clone(&consumers)));
         Ok(Self {
@@ -213,7 +217,7 @@ impl Stores {
         reads_replicas: bool,
     ) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        SimulatedGateway::inspect(&cluster.gateway)?;
+        cluster.gateway.inspect()?;
         let settings = mysql::Settings { connections_max: connections, reads_replicas, ..cluster.database };
         let log = cluster.kafka.map(KafkaLog::new).transpose()?;
         let log = log.map(|log| Arc::new(log) as Arc<dyn EventLog>);
@@ -229,7 +233,7 @@ impl Stores {
         let backlog: Arc<dyn Backlog> = outbox.clone();
         let relay = Mutex::new(committed.map(|committed| RelaySource { backlog, committed }));
         let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
-        let payments = open_gateway(config, &cluster.gateway, &clock)?;
+        let payments = cluster.gateway.open(config, &clock)?;
         let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
         let shared = Shared {
             gate: Arc::new(RedisStockGate::new(Arc::clone(&redis), prefix)),
@@ -331,14 +335,78 @@ impl Stores {
     }
 }
 
-/// The gateway's file may be shared by servers on one machine.
-fn open_gateway(
-    config: &Config,
-    file: &Path,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn Payments>, BuildError> {
-    let faults = config.payments.faults.clone();
-    Ok(Arc::new(SimulatedGateway::open(file, Arc::clone(clock), faults)?))
+/// The payment gateway that the configuration names.
+#[derive(Clone)]
+enum Gateway {
+    /// A file, which may be shared by servers on one machine.
+    File(PathBuf),
+    /// A service at this base.
+    Http(String),
+    /// Stripe's API at this base.
+    Stripe(String),
+}
+
+impl Gateway {
+    /// Finds out what is wrong with its name before anything is made.
+    fn of(config: &Config, directory: &DataDir) -> Result<Self, BuildError> {
+        let (setting, url) = ("payments.url", &*config.payments.url);
+        if url.starts_with("http:") || url.starts_with("https:") {
+            // It may hold a password by mistake.
+            let shown = if url.contains('@') { "http://…" } else { url }.to_owned();
+            let base = gateway::base(url).map_err(|why| BuildError::Url { setting, url: shown, why })?;
+            return Ok(Self::Http(base));
+        }
+        if let Some(base) = url.strip_prefix("stripe:") {
+            let shown = "stripe:…".to_owned();
+            let base = if base.is_empty() { stripe::API } else { base };
+            let base = gateway::base(base).map_err(|why| BuildError::Url { setting, url: shown, why })?;
+            if config.payments.secret.is_none() {
+                return Err(BuildError::Setting("payments.secret: Stripe needs a secret API key"));
+            }
+            return Ok(Self::Stripe(base));
+        }
+        file_of(setting, url, "simulated:", directory).map(Self::File)
+    }
+
+    fn inspect(&self) -> Result<(), OpenError> {
+        match self {
+            Self::File(file) => SimulatedGateway::inspect(file),
+            Self::Http(_) | Self::Stripe(_) => Ok(()),
+        }
+    }
+
+    fn open(&self, config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Payments>, BuildError> {
+        let payments = &config.payments;
+        let wrong = |why| BuildError::Url { setting: "payments.url", url: payments.url.clone(), why };
+        Ok(match self {
+            Self::File(file) => {
+                Arc::new(SimulatedGateway::open(file, Arc::clone(clock), payments.faults.clone())?)
+            }
+            Self::Http(base) => {
+                let (base, secret) = (base.clone(), payments.secret.clone());
+                Arc::new(HttpGateway::new(base, secret, payments.patience()).map_err(wrong)?)
+            }
+            Self::Stripe(base) => {
+                let key = payments.secret.clone().unwrap_or_default();
+                let (return_url, clock) = (payments.return_url.clone(), Arc::clone(clock));
+                let opened = StripeGateway::new(base.clone(), key, return_url, payments.patience(), clock);
+                Arc::new(opened.map_err(wrong)?)
+            }
+        })
+    }
+}
+
+/// The file of `holdfast gateway`: the one that the configuration names, or the usual one where its URL names
+/// the gateway as shops see it.
+///
+/// # Errors
+/// The name is none of a file.
+pub fn gateway_file(config: &Config) -> Result<PathBuf, BuildError> {
+    let directory = DataDir::new(&config.data_dir);
+    match Gateway::of(config, &directory)? {
+        Gateway::File(file) => Ok(file),
+        Gateway::Http(_) | Gateway::Stripe(_) => Ok(directory.file(GATEWAY_FILE)),
+    }
 }
 
 impl App {
@@ -370,6 +438,7 @@ impl App {
                 tracing::info!(recovered, "unfinished orders of an earlier run are taken up");
             }
         }
+        greet_gateway(Arc::clone(payments));
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
@@ -413,6 +482,15 @@ impl App {
     }
 }
 
+/// Says so when the gateway does not answer. The shop opens all the same, and sells as soon as it does.
+fn greet_gateway(payments: Arc<dyn Payments>) {
+    tokio::spawn(async move {
+        if let Err(error) = payments.ping().await {
+            tracing::error!(%error, "the payment gateway does not answer, so nothing can be sold for now");
+        }
+    });
+}
+
 /// What the configuration names, checked before anything is made.
 enum BackEnds {
     Embedded(Files),
@@ -424,7 +502,7 @@ struct ClusterBackEnds {
     /// Where events go, if anywhere.
     kafka: Option<kafka::Settings>,
     redis: RedisCluster,
-    gateway: PathBuf,
+    gateway: Gateway,
 }
 
 impl BackEnds {
@@ -469,7 +547,7 @@ impl ClusterBackEnds {
             url: "redis://…".to_owned(),
             why: error.to_string(),
         })?;
-        let gateway = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
+        let gateway = Gateway::of(config, directory)?;
         let database = mysql::Settings { ca_file: ledger.ca_file.clone(), ..database };
         let events = &config.events;
         let kafka = match &*events.url {
@@ -489,7 +567,7 @@ impl ClusterBackEnds {
 /// The files that the configuration names.
 struct Files {
     ledger: PathBuf,
-    gateway: PathBuf,
+    gateway: Gateway,
     consumers: PathBuf,
 }
 
@@ -497,13 +575,13 @@ impl Files {
     /// Finds out what is wrong with the names before anything is made.
     fn of(config: &Config, directory: &DataDir) -> Result<Self, BuildError> {
         let ledger = file_of("ledger.url", &config.ledger.url, "sqlite:", directory)?;
-        let gateway = file_of("payments.url", &config.payments.url, "simulated:", directory)?;
-        if ledger == gateway {
+        let gateway = Gateway::of(config, directory)?;
+        if matches!(&gateway, Gateway::File(gateway) if *gateway == ledger) {
             let why = "the ledger has a file of its own".to_owned();
             return Err(BuildError::Url { setting: "payments.url", url: config.payments.url.clone(), why });
         }
         let consumers = directory.file(CONSUMERS_FILE);
-        if consumers == ledger || consumers == gateway {
+        if consumers == ledger || matches!(&gateway, Gateway::File(gateway) if *gateway == consumers) {
             return Err(BuildError::Setting("ledger.url and payments.url: consumers.sqlite3 is taken"));
         }
         if config.events.url != OUTBOX {

@@ -10,7 +10,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::adapters::gateway::Faults;
+use crate::adapters::gateway::{Faults, Patience};
 use crate::domain::Tries;
 use crate::saga::{EngineConfig, PurchaseLock};
 use crate::worker::Schedule;
@@ -143,7 +143,29 @@ pub struct Cluster {
 #[serde(deny_unknown_fields)]
 pub struct Payments {
     pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub secret: Option<SecretString>,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
+    pub webhook_secret: Option<SecretString>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_url: Option<String>,
+    pub timeout_ms: u64,
+    pub calls_max: usize,
+    pub failures_max: u32,
+    pub down_ms: u64,
     pub faults: Faults,
+}
+
+impl Payments {
+    /// How patiently a gateway is called.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            timeout: Duration::from_millis(self.timeout_ms),
+            calls_max: self.calls_max,
+            failures_max: self.failures_max,
+            down_for: Duration::from_millis(self.down_ms),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -226,6 +248,10 @@ impl Config {
             ("cluster.compare_every_ms", self.cluster.compare_every_ms),
             ("events.replication", self.events.replication.into()),
             ("events.stopped_after_ms", self.events.stopped_after_ms),
+            ("payments.timeout_ms", self.payments.timeout_ms),
+            ("payments.calls_max", self.payments.calls_max as u64),
+            ("payments.failures_max", self.payments.failures_max.into()),
+            ("payments.down_ms", self.payments.down_ms),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} has to be at least 1"));
@@ -334,6 +360,8 @@ mod tests {
     fn secrets_are_not_shown() {
         let mut config = Config::load(None, &Flags::default()).expect("the defaults are good");
         config.auth.secret = Some("a-secret-of-more-than-32-characters".to_owned().into());
+        config.payments.secret = Some("a-secret-of-the-gateway".to_owned().into());
+        config.payments.webhook_secret = Some("a-secret-of-its-messages".to_owned().into());
         assert!(!config.shown().contains("a-secret"), "{}", config.shown());
         assert!(!format!("{config:?}").contains("a-secret"));
     }

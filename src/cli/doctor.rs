@@ -59,7 +59,7 @@ fn bad(check: &'static str, detail: impl Into<String>) -> Finding {
 
 async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![good("configuration", "every setting is known and in bounds")];
-    let mut gate = None;
+    let (mut gate, mut payments) = (None, None);
     let (stores, running) = match Stores::open(config, CONNECTIONS_OF_ONE_COMMAND).await {
         Ok(stores) => {
             let answer = stores.ledger.ping().await;
@@ -69,6 +69,10 @@ async fn examine(config: &Config) -> Vec<Finding> {
                     Err(error) => bad("gate", error.to_string()),
                 });
             }
+            payments = Some(match stores.payments.ping().await {
+                Ok(()) => good("payments", "the gateway answers"),
+                Err(error) => bad("payments", format!("{error}; look at payments.url and payments.secret")),
+            });
             let finding = match answer {
                 Ok(()) => good("stores", "they open, are at this version and commit to the disk"),
                 Err(error) => bad("stores", format!("the ledger does not commit: {error}")),
@@ -81,7 +85,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
         Err(error) => (bad("stores", error.to_string()), false),
     };
     findings.push(stores);
-    findings.extend(gate);
+    findings.extend(gate.into_iter().chain(payments));
     findings.push(listen(config, running).await);
     findings.push(free_space(config));
     findings.push(open_files(config));

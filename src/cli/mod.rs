@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod doctor;
 mod events;
+mod gateway;
 mod import;
 mod output;
 mod replay;
@@ -75,6 +76,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Check the machine, the settings and the stores
     Doctor(doctor::DoctorArgs),
+    /// Start the simulated payment gateway, for shops that reach it over HTTP
+    Gateway(gateway::GatewayArgs),
 }
 
 impl Common {
@@ -125,6 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => block_on(events::run(args, common)),
         Command::Token(args) => token::run(&args, &common),
         Command::Doctor(args) => block_on(doctor::run(args, common)),
+        Command::Gateway(args) => block_on(gateway::run(args, common)),
     }
 }
 

@@ -16,6 +16,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::auth::Principal;
+use crate::config;
 use crate::domain::{Digest, OrderId, ProductId, UserId};
 use crate::ports::ledger::Role;
 
@@ -106,13 +107,19 @@ impl<T: DeserializeOwned> FromRequest<Shop> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, shop: &Shop) -> Result<Self, Problem> {
-        let server = &shop.config.server;
-        let (max, patience) = (server.body_max_bytes, Duration::from_millis(server.body_timeout_ms));
-        let body = read_body(request.into_body(), max, patience).await?;
-        match serde_json::from_slice(&body) {
-            Ok(Object(value)) => Ok(Self(value)),
-            Err(error) => Err(explain::<Object<T>>(&body, &error)),
-        }
+        let body = read_body(request.into_body(), &shop.config.server).await?;
+        from_json(&body).map(Self)
+    }
+}
+
+/// Reads a body as a JSON object.
+///
+/// # Errors
+/// It is none, or one with a value that does not fit.
+pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    match serde_json::from_slice(body) {
+        Ok(Object(value)) => Ok(value),
+        Err(error) => Err(explain::<Object<T>>(body, &error)),
     }
 }
 
@@ -141,7 +148,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-async fn read_body(body: Body, max: usize, patience: Duration) -> Result<Bytes, Problem> {
+/// Reads a body within the bounds of size and time.
+///
+/// # Errors
+/// It is too large, too late or cut off.
+pub async fn read_body(body: Body, limits: &config::Server) -> Result<Bytes, Problem> {
+    let (max, patience) = (limits.body_max_bytes, Duration::from_millis(limits.body_timeout_ms));
     let read = Limited::new(body, max).collect();
     match tokio::time::timeout(patience, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -2,11 +2,12 @@
 //!
 //! [`router`] has every route in one place, [`api`] one file an operation, [`problem`] every
 //! error that can be answered, [`extract`] what a handler may ask of a request, [`server`] the
-//! connections.
+//! connections. [`gateway`] is another server: the simulated payment gateway.
 
 pub mod api;
 mod asyncapi;
 pub mod extract;
+pub mod gateway;
 pub mod openapi;
 pub mod problem;
 pub mod router;

@@ -33,6 +33,7 @@ pub fn pages() -> Router<Shop> {
         api::list_events::list_events,
         api::list_notifications::list_notifications,
         api::cancel_order::cancel_order,
+        api::stripe_webhook::stripe_webhook,
         api::create_product::create_product,
         api::change_product::change_product,
         api::adjust_stock::adjust_stock,

@@ -39,6 +39,9 @@ pub enum Kind {
     SkuTaken,
     VersionConflict,
     NotStuck,
+    SignatureInvalid,
+    ChargeVoided,
+    NothingCaptured,
     Busy,
     Unavailable,
     Internal,
@@ -55,7 +58,7 @@ pub struct About {
 
 impl Kind {
     /// Every kind, for the pages.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::IdempotencyKeyMissing,
@@ -78,6 +81,9 @@ impl Kind {
         Self::SkuTaken,
         Self::VersionConflict,
         Self::NotStuck,
+        Self::SignatureInvalid,
+        Self::ChargeVoided,
+        Self::NothingCaptured,
         Self::Busy,
         Self::Unavailable,
         Self::Internal,
@@ -230,6 +236,26 @@ impl Kind {
                 "The saga is not stuck",
                 StatusCode::CONFLICT,
                 "Only a stuck saga can be resumed; this one is on its way.",
+            ),
+            Self::SignatureInvalid => (
+                "signature-invalid",
+                "The signature is not valid",
+                StatusCode::BAD_REQUEST,
+                "The message has to carry a signature of the payment provider that is a few minutes old at most. This \
+                 one has none, a forged one or an old one. Nothing was changed.",
+            ),
+            Self::ChargeVoided => (
+                "charge-voided",
+                "The charge was voided",
+                StatusCode::CONFLICT,
+                "The key of this charge was voided, or its money was given back, so no money is taken under it any \
+                 more.",
+            ),
+            Self::NothingCaptured => (
+                "nothing-captured",
+                "There is no money to give back",
+                StatusCode::CONFLICT,
+                "No money was taken under this key. Nothing was changed.",
             ),
             Self::Busy => (
                 "busy",

@@ -21,6 +21,7 @@ pub fn router(shop: Shop) -> Router {
         .route("/orders/{id}/events", get(api::list_events::list_events))
         .route("/orders/{id}/notifications", get(api::list_notifications::list_notifications))
         .route("/orders/{id}/cancel", post(api::cancel_order::cancel_order))
+        .route("/payments/stripe/webhook", post(api::stripe_webhook::stripe_webhook))
         .route("/admin/products", post(api::create_product::create_product))
         .route("/admin/products/{id}", patch(api::change_product::change_product))
         .route("/admin/products/{id}/stock", post(api::adjust_stock::adjust_stock))
@@ -56,7 +57,7 @@ fn finished(router: Router<Shop>, shop: Shop) -> Router {
 }
 
 /// The page that a problem's `type` points to.
-async fn problem_page(slug: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn problem_page(slug: Result<Path<String>, PathRejection>) -> Response {
     // What is no text names no problem.
     let slug = slug.map(|Path(slug)| slug).unwrap_or_default();
     let Some(about) = Kind::ALL.into_iter().map(Kind::about).find(|about| about.slug == slug) else {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +30,20 @@ pub async fn serve(
     limits: &config::Server,
     stop: impl Future<Output = ()>,
 ) {
+    serve_with(listener, TowerToHyperService::new(routes), limits, stop).await;
+}
+
+/// The same for anything that answers requests. Where it fails to, the connection ends without an answer.
+pub async fn serve_with<S>(
+    listener: TcpListener,
+    service: S,
+    limits: &config::Server,
+    stop: impl Future<Output = ()>,
+) where
+    S: Service<Request<Incoming>, Response = Response<axum::body::Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -58,8 +75,7 @@ pub async fn serve(
             tracing::debug!(%error, "a connection was gone at once");
             continue;
         }
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");

@@ -76,9 +76,20 @@ pub trait Payments: Send + Sync {
     /// Makes sure that no money is taken under `order` from now on, late requests included.
     async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable>;
 
-    /// Gives the money taken under `order` back, once.
-    async fn refund(&self, order: OrderId) -> Result<Capture, Unavailable>;
+    /// Gives the money taken under `order`, which is `amount`, back, once.
+    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, Unavailable>;
 
     /// Up to `limit` records with keys after `after`, in order of key: the gateway's own list.
+    /// From the first page to the last it is the same picture or a newer one.
     async fn list(&self, after: Option<OrderId>, limit: usize) -> Result<Vec<ChargeRecord>, Unavailable>;
+
+    /// Whether the gateway is known not to answer: a purchase that began now could not be paid.
+    fn is_down(&self) -> bool {
+        false
+    }
+
+    /// Asks whether the gateway answers at all.
+    async fn ping(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
 }

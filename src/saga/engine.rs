@@ -168,6 +168,11 @@ impl Engine {
         if self.closing.load(Ordering::Relaxed) {
             return Ok(PurchaseAnswer::Busy);
         }
+        if router.ports.payments.is_down() {
+            // Nobody could pay: before anything is held or written the buyer is told to come back.
+            let known = self.settled(&purchase, until).await?;
+            return known.ok_or_else(|| Unavailable("the payment gateway is down".into()));
+        }
         let purchase = Arc::new(purchase);
         loop {
             let id = router.ports.clock.new_order_id();

@@ -163,6 +163,22 @@ impl SimulatedGateway {
         store.write(work).await.map_err(|error| Unavailable(error.to_string()))
     }
 
+    /// What is on record under one key.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn look_up(&self, order: OrderId) -> Result<Option<ChargeRecord>, Unavailable> {
+        let query = move |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "SELECT order_id, amount, currency, state, created_at FROM charges WHERE order_id = ?",
+                )?
+                .query_row([order.0.into_bytes()], record)
+                .optional()
+        };
+        self.readers.read(query).await
+    }
+
     async fn pause(&self, milliseconds: u64) {
         if milliseconds > 0 {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -238,7 +254,7 @@ impl Payments for SimulatedGateway {
         })
     }
 
-    async fn refund(&self, order: OrderId) -> Result<Capture, Unavailable> {
+    async fn refund(&self, order: OrderId, _: Money) -> Result<Capture, Unavailable> {
         self.pause(self.faults.latency_ms).await;
         let refund = move |connection: &Connection| {
             connection
@@ -263,15 +279,7 @@ impl Payments for SimulatedGateway {
                 "SELECT order_id, amount, currency, state, created_at FROM charges WHERE order_id > ? \
                  ORDER BY order_id LIMIT ?",
             )?;
-            let records = statement.query_map(params![after, limit], |row| {
-                Ok(ChargeRecord {
-                    order: OrderId(Uuid::from_bytes(row.get(0)?)),
-                    amount: amount(row, 1)?,
-                    state: state(row, 3)?,
-                    at: crate::domain::Timestamp(row.get(4)?),
-                })
-            })?;
-            records.collect()
+            statement.query_map(params![after, limit], record)?.collect()
         };
         self.readers.read(query).await
     }
@@ -331,6 +339,15 @@ fn find(connection: &Connection, order: OrderId) -> rusqlite::Result<Option<Stor
             Ok(Stored { state: state(row, 2)?, capture })
         })
         .optional()
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<ChargeRecord> {
+    Ok(ChargeRecord {
+        order: OrderId(Uuid::from_bytes(row.get(0)?)),
+        amount: amount(row, 1)?,
+        state: state(row, 3)?,
+        at: crate::domain::Timestamp(row.get(4)?),
+    })
 }
 
 fn transaction_id(order: OrderId) -> Arc<str> {

@@ -16,6 +16,7 @@ pub mod login;
 pub mod metrics;
 pub mod register;
 pub mod resume_saga;
+pub mod stripe_webhook;
 pub mod view_analytics;
 pub mod view_order;
 pub mod view_product;

@@ -75,7 +75,7 @@ impl TakePayment {
                 }
             }
         }
-        saga.refund = Some(self.payments.refund(charge.order).await?);
+        saga.refund = Some(self.payments.refund(charge.order, charge.amount).await?);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! have to be right, by the audit and by a look of the test's own.
 
 pub mod books;
+mod gateway;
 mod kill;
 pub mod load;
 mod signals;

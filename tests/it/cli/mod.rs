@@ -4,5 +4,6 @@ mod bad_input;
 mod catalogue;
 mod commands;
 mod disks;
+mod gateway;
 pub mod replay;
 mod secrets;

@@ -20,9 +20,17 @@ async fn sign_in(server: &Server, email: &str, password: &str) -> u16 {
 #[tokio::test]
 async fn the_settings_are_shown_without_the_secret() {
     let site = Site::new();
-    let shown = site.bare(&["serve", "--print-config"]).env("HOLDFAST_AUTH__SECRET", SECRET).run().await;
+    let secrets = ["AUTH__SECRET", "PAYMENTS__SECRET", "PAYMENTS__WEBHOOK_SECRET"];
+    let show = secrets.into_iter().fold(site.bare(&["serve", "--print-config"]), |show, name| {
+        show.env(&format!("HOLDFAST_{name}"), SECRET)
+    });
+    let shown = show.run().await;
     assert!(!shown.stdout.contains("nobody-may-see"), "{}", shown.stdout);
-    assert_eq!(shown.json()["auth"]["secret"], "(secret)");
+    let settings = shown.json();
+    assert_eq!(settings["auth"]["secret"], "(secret)");
+    for name in ["secret", "webhook_secret"] {
+        assert_eq!(settings["payments"][name], "(secret)");
+    }
     let file = site.write("shop.toml", format!("auth.secret = '{SECRET}'\nauth.tokem_ttl_s = 3\n"));
     let refused = site.bare(&["serve", "--print-config", "--config"]).arg(&file).run().await;
     refused.refused(&["tokem_ttl_s"]);

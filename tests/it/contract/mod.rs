@@ -10,6 +10,7 @@ mod outbox;
 mod payments;
 mod stock_gate;
 mod store_file;
+mod stripe;
 mod view_cache;
 
 /// Tests of one adapter: each named function of the enclosing module runs over a fresh `$make`.

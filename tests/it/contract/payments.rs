@@ -4,21 +4,26 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use holdfast::adapters::gateway::{Faults, SimulatedGateway, TEST_TOKENS};
-use holdfast::domain::{OrderId, PaymentToken};
+use async_trait::async_trait;
+use holdfast::adapters::gateway::{Faults, HttpGateway, SimulatedGateway, TEST_TOKENS};
+use holdfast::domain::{Capture, Money, OrderId, PaymentToken};
+use holdfast::ports::Unavailable;
 use holdfast::ports::clock::SystemClock;
-use holdfast::ports::payments::{ChargeError, ChargeRequest, ChargeState, Payments, Voided};
+use holdfast::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeState, Payments, Voided};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
+use crate::support::gateway::{self, Gateway};
 use crate::support::goods::{euro, new_order_id, now};
 use crate::support::shop::{NO_FAULTS, PATIENCE};
+use crate::support::stripe::FakeStripe;
 use crate::support::wait_for;
 
 use super::suite;
 
 /// Where a gateway keeps what it knows; opened again it has to know it still.
 trait Records: Send + Sync {
-    fn open(&self) -> Arc<dyn Payments>;
+    async fn open(&self) -> Arc<dyn Payments>;
 }
 
 struct File(TempDir);
@@ -38,8 +43,58 @@ impl File {
 }
 
 impl Records for File {
-    fn open(&self) -> Arc<dyn Payments> {
+    async fn open(&self) -> Arc<dyn Payments> {
         self.open_with(NO_FAULTS)
+    }
+}
+
+/// The same file behind `holdfast gateway`, each time another server.
+struct Service(File);
+
+impl Records for Service {
+    async fn open(&self) -> Arc<dyn Payments> {
+        let gateway = Gateway::start(&self.0.path(), NO_FAULTS, Some("a secret")).await;
+        let client = gateway.client(Some("a secret"), gateway::PATIENCE);
+        Arc::new(Served { _gateway: gateway, client })
+    }
+}
+
+/// A client and the gateway that it is a client of.
+struct Served {
+    _gateway: Gateway,
+    client: HttpGateway,
+}
+
+#[async_trait]
+impl Payments for Served {
+    fn batch_max(&self) -> usize {
+        self.client.batch_max()
+    }
+
+    async fn charge(&self, batch: &[ChargeRequest]) -> Vec<Result<Capture, ChargeError>> {
+        self.client.charge(batch).await
+    }
+
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable> {
+        self.client.void(order, amount).await
+    }
+
+    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, Unavailable> {
+        self.client.refund(order, amount).await
+    }
+
+    async fn list(&self, after: Option<OrderId>, limit: usize) -> Result<Vec<ChargeRecord>, Unavailable> {
+        self.client.list(after, limit).await
+    }
+}
+
+/// Stripe, as far as a fake with memory is Stripe.
+#[derive(Default)]
+struct Stripe(OnceCell<FakeStripe>);
+
+impl Records for Stripe {
+    async fn open(&self) -> Arc<dyn Payments> {
+        Arc::new(self.0.get_or_init(FakeStripe::start).await.client())
     }
 }
 
@@ -70,7 +125,7 @@ fn declined(answer: &Result<i64, ChargeError>) -> bool {
 }
 
 async fn a_charge_takes_the_money_once(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let order = new_order_id();
     let first = payments.charge(&[request(order, "tok_ok")]).await.remove(0).expect("captured");
     assert_eq!(first.amount, euro(500));
@@ -88,7 +143,7 @@ async fn a_charge_takes_the_money_once(records: impl Records) {
 }
 
 async fn a_charge_without_a_token_is_accepted(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let (order, amount) = (new_order_id(), euro(1));
     let answer = payments.charge(&[ChargeRequest { order, amount, token: None }]).await.remove(0);
     assert_eq!(answer.expect("captured").amount, amount);
@@ -97,7 +152,7 @@ async fn a_charge_without_a_token_is_accepted(records: impl Records) {
 async fn a_decline_is_remembered_for_ever(records: impl Records) {
     let order = new_order_id();
     for _ in 0..2 {
-        let payments = records.open();
+        let payments = records.open().await;
         for token in ["tok_declined", "tok_ok", "tok_late"] {
             let answer = charge(&*payments, order, token).await;
             let silent = token == "tok_late" && matches!(answer, Err(ChargeError::Unknown(_)));
@@ -110,12 +165,12 @@ async fn a_decline_is_remembered_for_ever(records: impl Records) {
 }
 
 async fn a_card_that_nobody_knows_is_declined(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     assert!(declined(&charge(&*payments, new_order_id(), "tok_nonsense").await));
 }
 
 async fn an_answer_lost_before_the_charge_takes_nothing(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let order = new_order_id();
     let answer = charge(&*payments, order, "tok_timeout_before").await;
     assert!(matches!(answer, Err(ChargeError::Unknown(_))), "{answer:?}");
@@ -124,7 +179,7 @@ async fn an_answer_lost_before_the_charge_takes_nothing(records: impl Records) {
 }
 
 async fn an_answer_lost_after_the_charge_is_found_by_repeating_it(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let order = new_order_id();
     let answer = charge(&*payments, order, "tok_timeout_after").await;
     assert!(matches!(answer, Err(ChargeError::Unknown(_))), "{answer:?}");
@@ -133,14 +188,14 @@ async fn an_answer_lost_after_the_charge_is_found_by_repeating_it(records: impl 
 }
 
 async fn a_charge_delivered_twice_takes_the_money_once(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let order = new_order_id();
     assert_eq!(charge(&*payments, order, "tok_duplicate").await.expect("captured"), 500);
     assert_eq!(state(&*payments, order).await, Some(ChargeState::Captured));
 }
 
 async fn a_late_charge_arrives(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let order = new_order_id();
     let answer = charge(&*payments, order, "tok_late").await;
     assert!(matches!(answer, Err(ChargeError::Unknown(_))), "{answer:?}");
@@ -149,7 +204,7 @@ async fn a_late_charge_arrives(records: impl Records) {
 }
 
 async fn a_late_charge_finds_its_key_voided(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let (order, marker) = (new_order_id(), new_order_id());
     assert!(charge(&*payments, order, "tok_late").await.is_err());
     assert_eq!(payments.void(order, euro(500)).await.expect("answers"), Voided::NothingTaken);
@@ -163,7 +218,7 @@ async fn a_late_charge_finds_its_key_voided(records: impl Records) {
 async fn a_voided_key_is_never_charged(records: impl Records) {
     let order = new_order_id();
     for _ in 0..2 {
-        let payments = records.open();
+        let payments = records.open().await;
         for _ in 0..2 {
             assert_eq!(payments.void(order, euro(500)).await.expect("answers"), Voided::NothingTaken);
         }
@@ -174,7 +229,7 @@ async fn a_voided_key_is_never_charged(records: impl Records) {
 }
 
 async fn voiding_a_captured_charge_changes_nothing(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let order = new_order_id();
     let capture = payments.charge(&[request(order, "tok_ok")]).await.remove(0).expect("captured");
     for _ in 0..2 {
@@ -186,11 +241,11 @@ async fn voiding_a_captured_charge_changes_nothing(records: impl Records) {
 
 async fn money_is_given_back_once(records: impl Records) {
     let order = new_order_id();
-    let capture = records.open().charge(&[request(order, "tok_ok")]).await.remove(0).expect("captured");
+    let capture = records.open().await.charge(&[request(order, "tok_ok")]).await.remove(0).expect("captured");
     for _ in 0..2 {
-        let payments = records.open();
+        let payments = records.open().await;
         for _ in 0..2 {
-            assert_eq!(payments.refund(order).await.expect("refunded"), capture);
+            assert_eq!(payments.refund(order, euro(500)).await.expect("refunded"), capture);
         }
         assert_eq!(state(&*payments, order).await, Some(ChargeState::Refunded));
         let voided = payments.void(order, euro(500)).await.expect("answers");
@@ -201,12 +256,12 @@ async fn money_is_given_back_once(records: impl Records) {
 }
 
 async fn what_was_never_taken_is_not_given_back(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let (unknown, declined, voided) = (new_order_id(), new_order_id(), new_order_id());
     assert!(charge(&*payments, declined, "tok_declined").await.is_err());
     payments.void(voided, euro(500)).await.expect("voided");
     for order in [unknown, declined, voided] {
-        assert!(payments.refund(order).await.is_err());
+        assert!(payments.refund(order, euro(500)).await.is_err());
     }
     assert_eq!(state(&*payments, unknown).await, None);
     assert_eq!(state(&*payments, declined).await, Some(ChargeState::Declined));
@@ -214,7 +269,7 @@ async fn what_was_never_taken_is_not_given_back(records: impl Records) {
 }
 
 async fn a_batch_is_answered_charge_by_charge(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let tokens = TEST_TOKENS.map(|(token, _)| token);
     let batch: Vec<_> = tokens.iter().map(|token| request(new_order_id(), token)).collect();
     let answers = payments.charge(&batch).await;
@@ -235,7 +290,7 @@ async fn a_batch_is_answered_charge_by_charge(records: impl Records) {
 }
 
 async fn charges_are_listed_in_order_of_their_keys(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let mut orders: Vec<_> = (0..25).map(|_| new_order_id()).collect();
     for order in orders.iter().rev() {
         charge(&*payments, *order, "tok_ok").await.expect("captured");
@@ -253,16 +308,16 @@ async fn charges_are_listed_in_order_of_their_keys(records: impl Records) {
 }
 
 async fn everything_is_known_after_opening_again(records: impl Records) {
-    let payments = records.open();
+    let payments = records.open().await;
     let orders = [new_order_id(), new_order_id(), new_order_id(), new_order_id()];
     charge(&*payments, orders[0], "tok_ok").await.expect("captured");
     assert!(charge(&*payments, orders[1], "tok_declined").await.is_err());
     payments.void(orders[2], euro(700)).await.expect("voided");
     charge(&*payments, orders[3], "tok_ok").await.expect("captured");
-    payments.refund(orders[3]).await.expect("refunded");
+    payments.refund(orders[3], euro(500)).await.expect("refunded");
     let before = payments.list(None, 100).await.expect("the list");
     drop(payments);
-    assert_eq!(records.open().list(None, 100).await.expect("the list"), before);
+    assert_eq!(records.open().await.list(None, 100).await.expect("the list"), before);
     let states: Vec<_> = before.iter().map(|record| record.state).collect();
     use ChargeState::{Captured, Declined, Refunded, Voided};
     assert_eq!(states, [Captured, Declined, Voided, Refunded]);
@@ -274,6 +329,52 @@ suite!(
     [
         a_charge_takes_the_money_once,
         a_charge_without_a_token_is_accepted,
+        a_decline_is_remembered_for_ever,
+        a_card_that_nobody_knows_is_declined,
+        an_answer_lost_before_the_charge_takes_nothing,
+        an_answer_lost_after_the_charge_is_found_by_repeating_it,
+        a_charge_delivered_twice_takes_the_money_once,
+        a_late_charge_arrives,
+        a_late_charge_finds_its_key_voided,
+        a_voided_key_is_never_charged,
+        voiding_a_captured_charge_changes_nothing,
+        money_is_given_back_once,
+        what_was_never_taken_is_not_given_back,
+        a_batch_is_answered_charge_by_charge,
+        charges_are_listed_in_order_of_their_keys,
+        everything_is_known_after_opening_again,
+    ]
+);
+
+suite!(
+    http,
+    super::Service(super::File::fresh()),
+    [
+        a_charge_takes_the_money_once,
+        a_charge_without_a_token_is_accepted,
+        a_decline_is_remembered_for_ever,
+        a_card_that_nobody_knows_is_declined,
+        an_answer_lost_before_the_charge_takes_nothing,
+        an_answer_lost_after_the_charge_is_found_by_repeating_it,
+        a_charge_delivered_twice_takes_the_money_once,
+        a_late_charge_arrives,
+        a_late_charge_finds_its_key_voided,
+        a_voided_key_is_never_charged,
+        voiding_a_captured_charge_changes_nothing,
+        money_is_given_back_once,
+        what_was_never_taken_is_not_given_back,
+        a_batch_is_answered_charge_by_charge,
+        charges_are_listed_in_order_of_their_keys,
+        everything_is_known_after_opening_again,
+    ]
+);
+
+// Without a token there is no card: `stripe.rs` has a test of its own for that.
+suite!(
+    stripe,
+    super::Stripe::default(),
+    [
+        a_charge_takes_the_money_once,
         a_decline_is_remembered_for_ever,
         a_card_that_nobody_knows_is_declined,
         an_answer_lost_before_the_charge_takes_nothing,

@@ -2,6 +2,7 @@
 
 pub mod cluster_site;
 pub mod database;
+pub mod gateway;
 pub mod goods;
 pub mod http_client;
 pub mod kafka;
@@ -13,6 +14,7 @@ pub mod redis_cluster;
 pub mod retail;
 pub mod shop;
 pub mod slate;
+pub mod stripe;
 pub mod test_app;
 
 use std::time::Duration;

@@ -89,6 +89,13 @@ impl Site {
         self.holdfast(&["serve", "--json", "--no-sample", "--listen", "127.0.0.1:0"])
     }
 
+    /// `holdfast gateway` at this address, over the file that a shop of this site would use.
+    pub async fn gateway_process(&self, address: &str) -> GatewayProcess {
+        let mut process = self.holdfast(&["gateway", "--json", "--listen", address]).start();
+        let (greeting, stdout) = process.read_greeting().await;
+        GatewayProcess { process, _stdout: stdout, greeting }
+    }
+
     /// Fills the shop from a catalogue.
     pub async fn import(&self, catalogue: &str) -> Value {
         let file = self.write("catalogue.csv", catalogue);
@@ -244,18 +251,31 @@ pub struct Starting {
 impl Starting {
     /// Waits until the shop is open.
     pub async fn greeting(mut self) -> Server {
-        let mut stdout = BufReader::new(self.child.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("a greeting in time").expect("a pipe");
-        let log = || fs::read_to_string(&self.log).unwrap_or_default();
-        let greeting: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("no greeting ({error}): {line:?}, and the log says {}", log()));
+        let (greeting, stdout) = self.read_greeting().await;
         let target = Target::parse(greeting["shop"].as_str().expect("an address")).await.expect("an address");
         let tokens = Arc::new(match &self.secret {
             Some(secret) => signed_with(secret),
             None => tokens(&self.data),
         });
         Server { process: self, stdout, greeting, target, tokens }
+    }
+
+    /// The JSON that the process prints first, and the rest.
+    async fn read_greeting(&mut self) -> (Value, BufReader<ChildStdout>) {
+        let mut stdout = BufReader::new(self.child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("a greeting in time").expect("a pipe");
+        let log = || fs::read_to_string(&self.log).unwrap_or_default();
+        let greeting = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("no greeting ({error}): {line:?}, and the log says {}", log()));
+        (greeting, stdout)
+    }
+
+    /// Sends a signal.
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("the process runs");
+        let id = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("a process id");
+        kill_process(id, signal).expect("the signal is sent");
     }
 
     /// `kill -9`.
@@ -292,9 +312,7 @@ impl Server {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = self.process.child.id().expect("the process runs");
-        let id = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("a process id");
-        kill_process(id, signal).expect("the signal is sent");
+        self.process.signal(signal);
     }
 
     /// Waits until the process has ended by itself. Returns what it printed after its greeting, too.
@@ -340,6 +358,32 @@ impl Server {
     /// A connection of somebody who shows this token.
     pub async fn client(&self, token: &str) -> Client {
         Client::connect(&self.target, token).await.expect("the shop accepts connections")
+    }
+}
+
+/// A running `holdfast gateway`. Killed when dropped.
+pub struct GatewayProcess {
+    process: Starting,
+    _stdout: BufReader<ChildStdout>,
+    pub greeting: Value,
+}
+
+impl GatewayProcess {
+    /// The address, such as `http://127.0.0.1:34567`.
+    pub fn url(&self) -> &str {
+        self.greeting["gateway"].as_str().expect("an address")
+    }
+
+    /// `kill -9`.
+    pub async fn kill(self) {
+        self.process.kill().await;
+    }
+
+    /// Sends a signal and waits until it has ended; it says that all is well.
+    pub async fn stop(mut self, signal: Signal) {
+        self.process.signal(signal);
+        let status = timeout(PATIENCE, self.process.child.wait()).await.expect("it stops in time");
+        assert!(status.expect("it has a status").success());
     }
 }
 

@@ -8,6 +8,7 @@ mod kafka_ask;
 mod mysql;
 mod process;
 mod redis;
+mod stripe_mock;
 mod wait;
 
 use std::fs::{self, DirBuilder, File};
@@ -104,6 +105,12 @@ pub struct Ensured {
 /// # Errors
 /// One line that says what is missing.
 pub fn ensure() -> Result<Ensured, String> {
+    let mut ensured = ensure_processes()?;
+    ensured.environment.push(stripe_mock::ensure()?);
+    Ok(ensured)
+}
+
+fn ensure_processes() -> Result<Ensured, String> {
     let services = Services::new()?;
     let mut environment = Vec::new();
     let mut ours = Vec::new();
