@@ -40,6 +40,8 @@ pub struct Stores {
     pub payments: Arc<dyn Payments>,
     pub events: Arc<dyn EventLog>,
     pub clock: Arc<dyn Clock>,
+    /// The simulated gateway, where it is of this process: the shop shows its pages.
+    pub simulated: Option<Arc<SimulatedGateway>>,
     shared: Option<Shared>,
     /// Dropped last, after the stores have been closed.
     _lock: Option<DataDirLock>,
@@ -161,7 +163,8 @@ impl Stores {
         let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
         let events = OutboxLog::new(ledger.readers().clone());
         let payments = open_gateway(config, &files.gateway, &clock)?;
-        Ok(Self { ledger: Arc::new(ledger), payments, events, clock, shared: None, _lock: Some(lock) })
+        let (ledger, simulated) = (Arc::new(ledger), Some(Arc::clone(&payments)));
+        Ok(Self { ledger, payments, events, clock, simulated, shared: None, _lock: Some(lock) })
     }
 
     async fn open_cluster(
@@ -182,7 +185,8 @@ impl Stores {
             lock: Arc::new(RedisLock::new(Arc::clone(&redis), Arc::clone(&clock), prefix)),
             views: Arc::new(RedisViewCache::new(redis, prefix)),
         };
-        Ok(Self { ledger, payments, events, clock, shared: Some(shared), _lock: None })
+        let simulated = Some(Arc::clone(&payments));
+        Ok(Self { ledger, payments, events, clock, simulated, shared: Some(shared), _lock: None })
     }
 
     /// What several servers have in common, where there may be several.
@@ -196,9 +200,10 @@ fn open_gateway(
     config: &Config,
     file: &Path,
     clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn Payments>, BuildError> {
+) -> Result<Arc<SimulatedGateway>, BuildError> {
     let faults = config.payments.faults.clone();
-    Ok(Arc::new(SimulatedGateway::open(file, Arc::clone(clock), faults)?))
+    let gateway = SimulatedGateway::open(file, Arc::clone(clock), faults)?;
+    Ok(Arc::new(gateway.with_challenges_at(&config.payments.challenge_base)))
 }
 
 impl App {
@@ -221,6 +226,8 @@ impl App {
         };
         let ports =
             Ports::new(Arc::clone(ledger), Arc::clone(&gate), lock, Arc::clone(payments), Arc::clone(clock));
+        // From here on nothing that customers do is missed.
+        let news = stores.simulated.as_ref().map(|gateway| gateway.news());
         let engine = Engine::start(ports.clone(), config.engine());
         // Before the first order: whoever has given no sign of life counts as dead.
         ledger.heartbeat(engine.instance()).await?;
@@ -233,7 +240,10 @@ impl App {
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
-        let background = worker::start(&engine, &ports, config.schedule(several_servers));
+        let mut background = worker::start(&engine, &ports, config.schedule(several_servers));
+        if let Some(news) = news {
+            background.listen(&engine, news);
+        }
         Ok(Self {
             config,
             engine,

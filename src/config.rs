@@ -105,6 +105,8 @@ pub struct Cluster {
 #[serde(deny_unknown_fields)]
 pub struct Payments {
     pub url: String,
+    pub customer_within_ms: u64,
+    pub challenge_base: String,
     pub faults: Faults,
 }
 
@@ -181,6 +183,7 @@ impl Config {
             ("sale.undo_tries_max", self.sale.undo_tries_max.into()),
             ("sale.pause_ms", self.sale.pause_ms),
             ("sale.pause_max_ms", self.sale.pause_max_ms),
+            ("payments.customer_within_ms", self.payments.customer_within_ms),
             ("auth.token_ttl_s", self.auth.token_ttl_s),
             ("cluster.servers", self.cluster.servers as u64),
             ("cluster.compare_every_ms", self.cluster.compare_every_ms),
@@ -239,6 +242,7 @@ impl Config {
             pause: Duration::from_millis(self.sale.pause_ms),
             pause_max: Duration::from_millis(self.sale.pause_max_ms),
             purchase_lock: self.sale.purchase_lock,
+            customer_within: Duration::from_millis(self.payments.customer_within_ms),
         }
     }
 

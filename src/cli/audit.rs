@@ -52,6 +52,9 @@ fn describe(report: &Report) -> String {
     }
     line("charges", counts(&report.charges));
     line("events", report.events.to_string());
+    if report.waiting > 0 {
+        line("waiting", format!("{} orders, for their customers", report.waiting));
+    }
     for saga in &report.stuck {
         line("stuck", format!("{saga}: resume it, POST /api/v1/admin/sagas/{saga}/resume"));
     }

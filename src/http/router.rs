@@ -1,10 +1,14 @@
 //! Every route in one place.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post};
+
+use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
 use super::{Shop, api, openapi};
@@ -20,11 +24,15 @@ pub fn router(shop: Shop) -> Router {
         .route("/orders/{id}", get(api::view_order::view_order))
         .route("/orders/{id}/events", get(api::list_events::list_events))
         .route("/orders/{id}/cancel", post(api::cancel_order::cancel_order))
+        .route("/orders/{id}/payment/continue", post(api::continue_payment::continue_payment))
         .route("/admin/products", post(api::create_product::create_product))
         .route("/admin/products/{id}", patch(api::change_product::change_product))
         .route("/admin/products/{id}/stock", post(api::adjust_stock::adjust_stock))
         .route("/admin/sagas", get(api::list_sagas::list_sagas))
         .route("/admin/sagas/{id}/resume", post(api::resume_saga::resume_saga));
+    let simulated = shop.stores.simulated.as_ref();
+    let challenges = simulated.map(|gateway| challenge_router(Arc::clone(gateway)).with_state(()));
+    let challenges = challenges.unwrap_or_default();
     Router::new()
         .nest("/api/v1", v1)
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
@@ -33,6 +41,7 @@ pub fn router(shop: Shop) -> Router {
         .route("/metrics", get(api::metrics::metrics))
         .route("/problems/{slug}", get(problem_page))
         .merge(openapi::pages())
+        .merge(challenges)
         .fallback(async || Problem::new(Kind::NotFound, "There is nothing at this address."))
         .method_not_allowed_fallback(async || {
             Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")

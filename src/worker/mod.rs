@@ -1,7 +1,8 @@
-//! What runs in the background: signs of life, sagas that nobody drives, holds that nobody wants, the
-//! comparison of gate and ledger.
+//! What runs in the background: signs of life, sagas that nobody drives or that wait for their customers, holds
+//! that nobody wants, the comparison of gate and ledger.
 
 mod heartbeat;
+mod look_at_waiting;
 mod reconcile_stock;
 mod recover_sagas;
 mod sweep_holds;
@@ -9,8 +10,10 @@ mod sweep_holds;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use crate::domain::OrderId;
 use crate::saga::{Engine, Ports};
 
 /// The background tasks of a shop.
@@ -31,6 +34,7 @@ pub struct Schedule {
 pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Workers {
     let mut tasks = vec![
         tokio::spawn(recover_sagas::run(Arc::clone(engine))),
+        tokio::spawn(look_at_waiting::run(Arc::clone(engine))),
         tokio::spawn(sweep_holds::run(Arc::clone(engine), ports.clone())),
         tokio::spawn(reconcile_stock::run(ports.clone(), schedule.compare_every)),
     ];
@@ -41,6 +45,11 @@ pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Workers
 }
 
 impl Workers {
+    /// Goes on at once with orders whose customers have acted at a gateway in this process.
+    pub fn listen(&mut self, engine: &Arc<Engine>, news: broadcast::Receiver<OrderId>) {
+        self.0.push(tokio::spawn(look_at_waiting::listen(Arc::clone(engine), news)));
+    }
+
     /// Stops all of them. Each can be stopped between any two of its steps.
     pub fn stop(&self) {
         self.0.iter().for_each(JoinHandle::abort);

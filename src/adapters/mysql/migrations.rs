@@ -9,7 +9,10 @@ use super::session::{ask, take};
 use super::sql::Message;
 
 /// SQL in the order it is applied; the table `schema_version` counts what was.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/mysql/0001_shop.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/mysql/0001_shop.sql"),
+    include_str!("../../../migrations/mysql/0002_waiting_for_customer.sql"),
+];
 
 /// Brings the tables to this version.
 ///

@@ -20,6 +20,7 @@ mod session;
 mod shelves;
 mod sql;
 mod undo_orders;
+mod waiting;
 
 pub use ledger::MysqlLedger;
 pub use members::{OpenError, Settings};

@@ -16,6 +16,7 @@ mod rows;
 mod sagas;
 mod shelves;
 mod undo_orders;
+mod waiting;
 mod writer;
 
 pub use file::{OpenError, StoreFile};
