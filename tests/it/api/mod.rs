@@ -13,3 +13,4 @@ mod orders;
 mod payments;
 mod products;
 mod sale;
+mod waiting;
