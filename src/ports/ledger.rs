@@ -382,7 +382,8 @@ pub trait Ledger: Send + Sync {
         limit: usize,
     ) -> Result<Vec<OpenSaga>, Unavailable>;
 
-    /// Unfinished sagas, oldest first; stuck ones come last, so that they never hide the others.
+    /// Unfinished sagas, oldest first; those that wait for their customers come after the others and stuck ones
+    /// last, so that they never hide those that should be moving.
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable>;
 
     /// Takes a stuck saga up again under `instance`; `None` when it is not stuck.

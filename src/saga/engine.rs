@@ -106,7 +106,7 @@ pub enum PurchaseAnswer {
 /// The engine of one process.
 pub struct Engine {
     pub(super) router: Arc<Router>,
-    closing: AtomicBool,
+    pub(super) closing: AtomicBool,
 }
 
 /// Hands sagas on.

@@ -45,14 +45,14 @@ impl Engine {
     }
 
     /// Drives claimed sagas on, stuck ones excepted.
-    pub(super) fn take_up(self: &Arc<Self>, claimed: Vec<OpenSaga>) -> usize {
+    fn take_up(self: &Arc<Self>, claimed: Vec<OpenSaga>) -> usize {
         let unfinished: Vec<OpenSaga> = claimed.into_iter().filter(|open| open.stuck.is_none()).collect();
         let count = unfinished.len();
         // There may be more of them than may be in flight; buyers need not wait for the last one.
         let engine = Arc::clone(self);
         tokio::spawn(async move {
             for open in unfinished {
-                if let Err(error) = engine.adopt_soon(open).await {
+                if let Err(error) = engine.adopt(&open).await {
                     tracing::error!(%error, "an unfinished saga could not be taken up; it is tried again later");
                 }
             }

@@ -130,6 +130,11 @@ impl Desk {
         self.open().sagas.contains(&saga)
     }
 
+    /// How many more sagas may be on their way.
+    pub fn room(&self) -> usize {
+        self.slots.available_permits()
+    }
+
     /// Sagas on their way.
     pub fn in_flight(&self) -> usize {
         self.open().sagas.len()

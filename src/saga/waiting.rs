@@ -5,16 +5,18 @@
 //! rests again. So it does no harm to look too often, and a message of the gateway need not be believed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
 use crate::domain::{Order, OrderId, OrderStatus, UserId};
 use crate::ports::Unavailable;
+use crate::ports::ledger::OpenSaga;
 
 use super::engine::{Engine, PurchaseAnswer, wait};
 use super::ticket::Answer;
 
-/// Sagas taken up in one go. Each is in flight for as long as the gateway takes to answer.
+/// Sagas taken up in one go, at most. Each is in flight for as long as the gateway takes to answer.
 const SAGAS_PER_LOOK: usize = 256;
 
 /// What a customer is told who comes back from what they had to do.
@@ -32,11 +34,14 @@ impl Engine {
     /// gateway: any server may get them, in any number, also wrong ones.
     ///
     /// # Errors
-    /// The ledger does not answer.
+    /// The ledger does not answer, or this server is about to stop: another one may be told.
     pub async fn nudge(self: &Arc<Self>, order: OrderId) -> Result<bool, Unavailable> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Unavailable("this server is about to stop".into()));
+        }
         let ports = &self.router.ports;
         let woken = ports.ledger.wake_saga(order, self.instance(), ports.clock.now()).await?;
-        Ok(self.take_up(woken.into_iter().collect()) > 0)
+        Ok(self.drive(woken) > 0)
     }
 
     /// Takes up sagas that wait and are due: their time is over, or nobody has said for a while whether the
@@ -45,9 +50,29 @@ impl Engine {
     /// # Errors
     /// The ledger does not answer.
     pub async fn look_at_waiting(self: &Arc<Self>) -> Result<usize, Unavailable> {
+        // What waits may wait for the next server.
+        if self.closing.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        // In a full shop they come one by one, so that they do come.
+        let limit = self.router.desk.room().clamp(1, SAGAS_PER_LOOK);
         let ports = &self.router.ports;
-        let due = ports.ledger.wake_due_sagas(self.instance(), ports.clock.now(), SAGAS_PER_LOOK).await?;
-        Ok(self.take_up(due))
+        let due = ports.ledger.wake_due_sagas(self.instance(), ports.clock.now(), limit).await?;
+        Ok(self.drive(due))
+    }
+
+    /// Drives sagas that were just given to this instance. Returns how many.
+    fn drive(self: &Arc<Self>, woken: impl IntoIterator<Item = OpenSaga>) -> usize {
+        let drive = |open: OpenSaga| {
+            let engine = Arc::clone(self);
+            tokio::spawn(async move {
+                let order = open.order.id;
+                if let Err(error) = engine.adopt_soon(open).await {
+                    tracing::error!(%error, %order, "an order could not be gone on with; it is tried again later");
+                }
+            });
+        };
+        woken.into_iter().map(drive).count()
     }
 
     /// A customer says that they have done what they had to: goes on with the order, and answers like the

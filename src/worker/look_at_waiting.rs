@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use crate::domain::OrderId;
 use crate::saga::Engine;
 
 /// Pause between two looks.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// Orders gone on with side by side, so that they share commits.
+const NUDGES_AT_ONCE: usize = 64;
 
 /// Runs for ever.
 pub async fn run(engine: Arc<Engine>) {
@@ -26,12 +29,18 @@ pub async fn run(engine: Arc<Engine>) {
 
 /// Goes on with orders whose customers have acted, until the gateway is gone.
 pub async fn listen(engine: Arc<Engine>, mut news: broadcast::Receiver<OrderId>) {
+    let at_once = Arc::new(Semaphore::new(NUDGES_AT_ONCE));
     loop {
         match news.recv().await {
             Ok(order) => {
-                if let Err(error) = engine.nudge(order).await {
-                    tracing::warn!(%error, %order, "could not go on with an order; it is looked at later");
-                }
+                let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
+                let engine = Arc::clone(&engine);
+                tokio::spawn(async move {
+                    if let Err(error) = engine.nudge(order).await {
+                        tracing::warn!(%error, %order, "could not go on with an order; it is looked at later");
+                    }
+                    drop(permit);
+                });
             }
             // The rest is found by looking.
             Err(broadcast::error::RecvError::Lagged(missed)) => {

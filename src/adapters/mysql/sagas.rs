@@ -38,9 +38,9 @@ pub struct SagaRow {
 }
 
 impl SagaRow {
-    /// Whether it is at rest, or its customer has to act while somebody looks.
+    /// Whether its customer has to act, as far as is known: also while somebody looks.
     pub fn needs_customer(&self) -> bool {
-        self.next_action.is_some() && self.undoing.is_none() && !self.cancel_wanted
+        self.next_action.is_some() && self.undoing.is_none() && !self.cancel_wanted && !self.stuck
     }
 }
 
@@ -184,11 +184,12 @@ pub async fn forget(connection: &mut Conn, before: Timestamp) -> Result<bool> {
     Ok(answers.get(1).is_some_and(|keys| i64::try_from(keys.affected) == Ok(KEYS_PER_GO)))
 }
 
-/// Unfinished sagas, stuck ones last, oldest first.
+/// Unfinished sagas, oldest first; those that wait come after the others, and stuck ones last.
 pub async fn open(connection: &mut Conn, limit: usize) -> Result<Vec<OpenSaga>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let which =
-        Message::default().words(SELECT_SAGA).words("WHERE tombstone = 0 ORDER BY stuck, saga_id LIMIT ");
+    let which = Message::default()
+        .words(SELECT_SAGA)
+        .words("WHERE tombstone = 0 ORDER BY stuck, waiting_until IS NOT NULL, saga_id LIMIT ");
     read_open(connection, which.value(limit)).await
 }
 

@@ -142,7 +142,7 @@ pub async fn next_actions(connection: &mut Conn, orders: &[OrderId]) -> Result<H
     let message = Message::default()
         .words("SELECT saga_id, next_action FROM saga_states WHERE saga_id IN ")
         .list(orders)
-        .words(" AND next_action IS NOT NULL AND undoing IS NULL AND cancel_wanted = 0");
+        .words(" AND next_action IS NOT NULL AND undoing IS NULL AND cancel_wanted = 0 AND stuck = 0");
     let mut actions = HashMap::new();
     for mut row in ask(connection, message).await? {
         if let Some(action) = next_action(&mut row, 1)? {

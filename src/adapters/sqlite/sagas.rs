@@ -30,9 +30,9 @@ pub struct SagaRow {
 }
 
 impl SagaRow {
-    /// Whether it is at rest, or its customer has to act while somebody looks.
+    /// Whether its customer has to act, as far as is known: also while somebody looks.
     pub fn needs_customer(&self) -> bool {
-        self.next_action.is_some() && self.undoing.is_none() && !self.cancel_wanted
+        self.next_action.is_some() && self.undoing.is_none() && !self.cancel_wanted && !self.stuck
     }
 }
 
@@ -137,10 +137,11 @@ pub fn idle(
     ids.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
 }
 
-/// Unfinished sagas, stuck ones last, oldest first.
+/// Unfinished sagas, oldest first; those that wait come after the others, and stuck ones last.
 pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenSaga>> {
     let mut statement = connection.prepare_cached(
-        "SELECT saga_id FROM saga_states WHERE tombstone = 0 ORDER BY stuck, saga_id LIMIT ?",
+        "SELECT saga_id FROM saga_states WHERE tombstone = 0 \
+         ORDER BY stuck, waiting_until IS NOT NULL, saga_id LIMIT ?",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids: Vec<OrderId> =

@@ -113,7 +113,7 @@ pub fn next_actions(
 ) -> rusqlite::Result<HashMap<OrderId, NextAction>> {
     let mut statement = connection.prepare_cached(
         "SELECT next_action FROM saga_states WHERE saga_id = ? AND next_action IS NOT NULL AND undoing IS NULL \
-         AND cancel_wanted = 0",
+         AND cancel_wanted = 0 AND stuck = 0",
     )?;
     let mut actions = HashMap::new();
     for order in orders {
