@@ -43,7 +43,8 @@ async fn show(
     order: Result<Path<Uuid>, PathRejection>,
 ) -> Response {
     let Ok(Path(order)) = order else { return described(Ok(None)) };
-    described(gateway.find(OrderId(order)).await)
+    let found = gateway.look_up(OrderId(order)).await;
+    described(found.map(|found| found.map(|record| (record.amount, record.state))))
 }
 
 async fn answer(

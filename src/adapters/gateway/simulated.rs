@@ -191,15 +191,6 @@ impl SimulatedGateway {
         Ok(stored.map(|stored| (stored.capture.amount, stored.state)))
     }
 
-    /// What is on record under a key.
-    ///
-    /// # Errors
-    /// The gateway's file cannot be read.
-    pub async fn find(&self, order: OrderId) -> Result<Option<(Money, ChargeState)>, Unavailable> {
-        let stored = self.readers.read(move |connection| find(connection, order)).await?;
-        Ok(stored.map(|stored| (stored.capture.amount, stored.state)))
-    }
-
     fn next_action(&self, order: OrderId) -> NextAction {
         NextAction::RedirectToUrl { url: format!("{}/challenge/{order}", self.challenge_base).into() }
     }
@@ -280,6 +271,22 @@ impl SimulatedGateway {
             charges.iter().map(insert).collect()
         };
         store.write(work).await.map_err(|error| Unavailable(error.to_string()))
+    }
+
+    /// What is on record under one key.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn look_up(&self, order: OrderId) -> Result<Option<ChargeRecord>, Unavailable> {
+        let query = move |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "SELECT order_id, amount, currency, state, created_at FROM charges WHERE order_id = ?",
+                )?
+                .query_row([order.0.into_bytes()], record)
+                .optional()
+        };
+        self.readers.read(query).await
     }
 
     async fn pause(&self, milliseconds: u64) {
@@ -387,15 +394,7 @@ impl Payments for SimulatedGateway {
                 "SELECT order_id, amount, currency, state, created_at FROM charges WHERE order_id > ? \
                  ORDER BY order_id LIMIT ?",
             )?;
-            let records = statement.query_map(params![after, limit], |row| {
-                Ok(ChargeRecord {
-                    order: OrderId(Uuid::from_bytes(row.get(0)?)),
-                    amount: amount(row, 1)?,
-                    state: state(row, 3)?,
-                    at: Timestamp(row.get(4)?),
-                })
-            })?;
-            records.collect()
+            statement.query_map(params![after, limit], record)?.collect()
         };
         self.readers.read(query).await
     }
@@ -457,6 +456,15 @@ fn find(connection: &Connection, order: OrderId) -> rusqlite::Result<Option<Stor
             Ok(Stored { order, created_at: Timestamp(row.get(3)?), state: state(row, 2)?, capture })
         })
         .optional()
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<ChargeRecord> {
+    Ok(ChargeRecord {
+        order: OrderId(Uuid::from_bytes(row.get(0)?)),
+        amount: amount(row, 1)?,
+        state: state(row, 3)?,
+        at: crate::domain::Timestamp(row.get(4)?),
+    })
 }
 
 fn transaction_id(order: OrderId) -> Arc<str> {

@@ -380,7 +380,7 @@ async fn what_the_customer_says_first_stands_for_ever() {
             panic!("the customer has to act")
         };
         assert_eq!(*url, *format!("https://pay.example/challenge/{order}"));
-        assert_eq!(payments.find(order).await.expect("answers").map(|(_, state)| state), Some(Waiting));
+        assert_eq!(payments.look_up(order).await.expect("answers").map(|found| found.state), Some(Waiting));
     }
     let mut news = payments.news();
     payments.void(late, euro(500)).await.expect("voided");

@@ -57,7 +57,7 @@ fn wish(user: i64, key: &str, product: holdfast::domain::ProductId, units: i64) 
 
 /// Where the gateway has the money of an order.
 async fn charge(shop: &Shop, order: OrderId) -> Option<ChargeState> {
-    shop.payments.find(order).await.expect("the gateway answers").map(|(_, state)| state)
+    shop.payments.look_up(order).await.expect("the gateway answers").map(|found| found.state)
 }
 
 /// Goes on with everything that waits, stopped or sticks.
