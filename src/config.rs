@@ -279,6 +279,8 @@ mod tests {
             ("sale.lines_max = 0", "sale.lines_max"),
             ("auth.secret = 'short'", "auth.secret"),
             ("payments.faults.late_rate = 1.5", "rates"),
+            ("payments.faults.needs_customer_rate = -0.1", "rates"),
+            ("payments.customer_within_ms = 0", "payments.customer_within_ms"),
         ] {
             std::fs::write(&file, text).expect("written");
             let error = Config::load(Some(&file), &Flags::default()).expect_err("a mistake");
