@@ -62,6 +62,8 @@ pub struct Stores {
     pub log: Option<Arc<dyn EventLog>>,
     pub consumers: Arc<dyn ConsumerStore>,
     pub clock: Arc<dyn Clock>,
+    /// The simulated gateway, where it is of this process: the shop shows its pages.
+    pub simulated: Option<Arc<SimulatedGateway>>,
     shared: Option<Shared>,
     relay: Mutex<Option<RelaySource>>,
     /// Dropped last, after the stores have been closed.
@@ -194,7 +196,7 @@ impl Stores {
         SqliteConsumerStore::inspect(&files.consumers)?;
         let ledger = SqliteLedger::open(&files.ledger, clock.now())?;
         let outbox = SqliteOutbox::new(ledger.readers().clone());
-        let payments = files.gateway.open(config, &clock)?;
+        let (payments, simulated) = files.gateway.open(config, &clock)?;
         let consumers = Arc::new(SqliteConsumerStore::open(&files.consumers)?);
         let log = Arc::new(LocalLog::new(Arc::clone(&outbox), Arc::clone(&consumers)));
         Ok(Self {
@@ -204,6 +206,7 @@ impl Stores {
             log: Some(log),
             consumers,
             clock,
+            simulated,
             shared: None,
             relay: Mutex::default(),
             _lock: Some(lock),
@@ -233,7 +236,7 @@ impl Stores {
         let backlog: Arc<dyn Backlog> = outbox.clone();
         let relay = Mutex::new(committed.map(|committed| RelaySource { backlog, committed }));
         let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
-        let payments = cluster.gateway.open(config, &clock)?;
+        let (payments, simulated) = cluster.gateway.open(config, &clock)?;
         let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
         let shared = Shared {
             gate: Arc::new(RedisStockGate::new(Arc::clone(&redis), prefix)),
@@ -244,7 +247,7 @@ impl Stores {
             },
         };
         let shared = Some(shared);
-        Ok(Self { ledger, payments, outbox, log, consumers, clock, shared, relay, _lock: None })
+        Ok(Self { ledger, payments, outbox, log, consumers, clock, simulated, shared, relay, _lock: None })
     }
 
     /// Starts what this server does with events.
@@ -335,6 +338,9 @@ impl Stores {
     }
 }
 
+/// A gateway, and the simulated one apart, where it is of this process.
+type OpenGateway = (Arc<dyn Payments>, Option<Arc<SimulatedGateway>>);
+
 /// The payment gateway that the configuration names.
 #[derive(Clone)]
 enum Gateway {
@@ -375,12 +381,15 @@ impl Gateway {
         }
     }
 
-    fn open(&self, config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Payments>, BuildError> {
+    /// Opens it; and gives the simulated one apart, whose pages the shop shows.
+    fn open(&self, config: &Config, clock: &Arc<dyn Clock>) -> Result<OpenGateway, BuildError> {
         let payments = &config.payments;
         let wrong = |why| BuildError::Url { setting: "payments.url", url: payments.url.clone(), why };
-        Ok(match self {
+        let payments: Arc<dyn Payments> = match self {
             Self::File(file) => {
-                Arc::new(SimulatedGateway::open(file, Arc::clone(clock), payments.faults.clone())?)
+                let gateway = SimulatedGateway::open(file, Arc::clone(clock), payments.faults.clone())?;
+                let gateway = Arc::new(gateway.with_challenges_at(&payments.challenge_base));
+                return Ok((gateway.clone(), Some(gateway)));
             }
             Self::Http(base) => {
                 let (base, secret) = (base.clone(), payments.secret.clone());
@@ -392,7 +401,8 @@ impl Gateway {
                 let opened = StripeGateway::new(base.clone(), key, return_url, payments.patience(), clock);
                 Arc::new(opened.map_err(wrong)?)
             }
-        })
+        };
+        Ok((payments, None))
     }
 }
 
@@ -429,6 +439,8 @@ impl App {
         };
         let ports =
             Ports::new(Arc::clone(ledger), Arc::clone(&gate), lock, Arc::clone(payments), Arc::clone(clock));
+        // From here on nothing that customers do is missed.
+        let news = stores.simulated.as_ref().map(|gateway| gateway.news());
         let engine = Engine::start(ports.clone(), config.engine());
         // Before the first order: whoever has given no sign of life counts as dead.
         ledger.heartbeat(engine.instance()).await?;
@@ -445,6 +457,9 @@ impl App {
         let mut background = Vec::new();
         if config.roles.contains(&Role::Saga) {
             background.extend(worker::start(&engine, &ports, config.schedule(several_servers)));
+        }
+        if let Some(news) = news {
+            background.push(tokio::spawn(worker::listen_for_customers(Arc::clone(&engine), news)));
         }
         background.extend(stores.start_event_roles(&config, &catalog)?);
         let background = worker::Workers::new(background);

@@ -47,6 +47,8 @@ pub struct Report {
     pub lag: BTreeMap<&'static str, u64>,
     /// Orders that wait for an administrator.
     pub stuck: Vec<OrderId>,
+    /// Orders that wait for their customers.
+    pub waiting: u64,
 }
 
 /// A broken invariant.
@@ -327,6 +329,7 @@ impl Audit {
                 saga.order.status.as_str()
             );
         }
+        report.waiting = open.iter().filter(|saga| saga.waits_until.is_some()).count() as u64;
         report.stuck = open.iter().filter(|saga| saga.stuck.is_some()).map(|saga| saga.order.id).collect();
         Ok(())
     }
@@ -408,6 +411,13 @@ fn check_order(order: &Order, charge: Option<&ChargeRecord>, told: Option<Told>)
     let total = order::total_of(&order.lines);
     hold!(total == Ok(order.total), "totals-add-up", "order {id}: its total is not the sum of its lines");
 
+    hold!(
+        order.status == OrderStatus::Pending
+            || charge.is_none_or(|charge| charge.state != ChargeState::Waiting),
+        "waiting-is-pending",
+        "order {id} is {status}, but its customer may still have {} taken",
+        order.total
+    );
     let captured = charge.filter(|charge| charge.state == ChargeState::Captured);
     match order.status {
         OrderStatus::Confirmed if order.total.minor > 0 => {
@@ -499,6 +509,7 @@ impl Charges<'_> {
         let charge = self.page.get(self.next).cloned()?;
         self.next += 1;
         let state = match charge.state {
+            ChargeState::Waiting => "waiting",
             ChargeState::Captured => "captured",
             ChargeState::Declined => "declined",
             ChargeState::Voided => "voided",
@@ -512,9 +523,9 @@ impl Charges<'_> {
 fn without_order(charge: Option<&ChargeRecord>) -> Result<(), AuditError> {
     let Some(charge) = charge else { return Ok(()) };
     hold!(
-        charge.state != ChargeState::Captured,
+        !matches!(charge.state, ChargeState::Captured | ChargeState::Waiting),
         "charge-has-order",
-        "the gateway keeps {} for {}, which is no order",
+        "the gateway keeps, or may yet take, {} for {}, which is no order",
         charge.amount,
         charge.order
     );

@@ -153,6 +153,8 @@ pub struct Payments {
     pub calls_max: usize,
     pub failures_max: u32,
     pub down_ms: u64,
+    pub customer_within_ms: u64,
+    pub challenge_base: String,
     pub faults: Faults,
 }
 
@@ -243,6 +245,7 @@ impl Config {
             ("sale.undo_tries_max", self.sale.undo_tries_max.into()),
             ("sale.pause_ms", self.sale.pause_ms),
             ("sale.pause_max_ms", self.sale.pause_max_ms),
+            ("payments.customer_within_ms", self.payments.customer_within_ms),
             ("auth.token_ttl_s", self.auth.token_ttl_s),
             ("cluster.servers", self.cluster.servers as u64),
             ("cluster.compare_every_ms", self.cluster.compare_every_ms),
@@ -313,6 +316,7 @@ impl Config {
             pause: Duration::from_millis(self.sale.pause_ms),
             pause_max: Duration::from_millis(self.sale.pause_max_ms),
             purchase_lock: self.sale.purchase_lock,
+            customer_within: Duration::from_millis(self.payments.customer_within_ms),
         }
     }
 
@@ -349,6 +353,8 @@ mod tests {
             ("sale.lines_max = 0", "sale.lines_max"),
             ("auth.secret = 'short'", "auth.secret"),
             ("payments.faults.late_rate = 1.5", "rates"),
+            ("payments.faults.needs_customer_rate = -0.1", "rates"),
+            ("payments.customer_within_ms = 0", "payments.customer_within_ms"),
         ] {
             std::fs::write(&file, text).expect("written");
             let error = Config::load(Some(&file), &Flags::default()).expect_err("a mistake");

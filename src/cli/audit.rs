@@ -55,6 +55,9 @@ fn describe(report: &Report) -> String {
     for (group, lag) in &report.lag {
         line("not compared", format!("{group}, which has {lag} messages still to read"));
     }
+    if report.waiting > 0 {
+        line("waiting", format!("{} orders, for their customers", report.waiting));
+    }
     for saga in &report.stuck {
         line("stuck", format!("{saga}: resume it, POST /api/v1/admin/sagas/{saga}/resume"));
     }

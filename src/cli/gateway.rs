@@ -43,6 +43,11 @@ pub async fn run(args: GatewayArgs, common: Common) -> anyhow::Result<ExitCode> 
     DataDir::new(&config.data_dir).create()?;
     let file = gateway_file(&config)?;
     let gateway = SimulatedGateway::open(&file, Arc::new(SystemClock), config.payments.faults)?;
+    let pages = match &*config.payments.challenge_base {
+        "" => format!("http://{address}"),
+        base => base.to_owned(),
+    };
+    let gateway = Arc::new(gateway.with_challenges_at(&pages));
     let value = json!({ "gateway": format!("http://{address}"), "file": file.display().to_string() });
     output::print(common.json, &value, || {
         format!("The gateway answers at http://{address}\n  records     {}\n", file.display())

@@ -21,6 +21,7 @@ pub use money::{Currency, Money, MoneyError};
 pub use order::{Basket, BasketError, BasketLine, Order, OrderLine, OrderStatus, Quantity, Reason};
 pub use product::{Left, NewProduct, Product, ProductChange, StockLevel, StockReason};
 pub use saga::{
-    Capture, Ending, Next, NextAction, Outcome, PaymentToken, Phase, Purchase, Refusal, Saga, StepName, Tries,
+    Capture, Ending, Next, NextAction, Outcome, PaymentToken, Phase, Purchase, Refusal, Saga, StepName,
+    Tries, next_look,
 };
 pub use time::Timestamp;

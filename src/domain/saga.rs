@@ -11,12 +11,15 @@
 //! ```
 //! A step whose outcome stays unknown is undone too, except `confirm_order`: what became of it is
 //! only known by asking again, so its saga waits as [`Phase::Stuck`] until it is resumed.
+//! A payment that needs the customer first leaves the saga at rest ([`Phase::Waiting`]): nobody drives it,
+//! the ledger knows until when it may last, and whoever takes it up again asks for the same charge.
 //! A customer's cancel of a CONFIRMED order undoes `take_payment` (refund) and then
 //! `confirm_order` (restock): money is on its way back before the units can be sold again.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +88,10 @@ pub enum Outcome {
     NotYet(Reason),
     /// No answer: it may or may not have taken effect.
     Unknown,
+    /// Nothing happened yet; it may as soon as the customer has done something, and that is written down.
+    Waits,
+    /// It may have taken effect or may yet, and must not any more: it is undone like those before it.
+    GivenUp(Reason),
     /// Another driver has taken the saga over: stop, undo nothing.
     Lost,
 }
@@ -96,6 +103,8 @@ pub enum Phase {
     Acting(StepName),
     /// About to run, or running, the undo of a step.
     Undoing(StepName, Reason),
+    /// At rest until the customer has acted, or until the time for that is over.
+    Waiting,
     /// Gave up for now; visible, and resumable by an administrator. `undoing` is the reason when
     /// it was the undo of `step` that kept failing.
     Stuck { step: StepName, undoing: Option<Reason> },
@@ -154,6 +163,8 @@ pub enum Next {
     Pause(u32),
     /// Write down that it is stuck and leave it.
     Park,
+    /// Leave it: it is taken up again when the customer has acted, or has not in time.
+    Rest,
     /// Tell whoever waits; it has ended.
     End,
 }
@@ -193,6 +204,17 @@ pub enum NextAction {
     RedirectToUrl { url: Arc<str> },
 }
 
+/// Pause before a gateway is asked whether a customer has acted, when nobody says so before.
+const LOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// When to ask whether the customer of an order of `created_at` has acted: soon at first, ever more rarely
+/// later, and at `until` at the latest.
+pub fn next_look(created_at: Timestamp, now: Timestamp, until: Timestamp) -> Timestamp {
+    let waited = Duration::from_millis(u64::try_from(now.0.saturating_sub(created_at.0)).unwrap_or_default());
+    now.plus((waited / 2).clamp(LOOK_PAUSE_MIN, LOOK_PAUSE_MAX)).min(until)
+}
+
 /// Money taken by the gateway.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capture {
@@ -216,6 +238,8 @@ pub struct Saga {
     pub refund: Option<Capture>,
     /// Why there is no order, when there will be none.
     pub refusal: Option<Refusal>,
+    /// What the customer has to do, or had to, before money can be taken.
+    pub next_action: Option<NextAction>,
     /// The order was CONFIRMED and its customer cancels it.
     pub cancels_confirmed: bool,
 }
@@ -233,6 +257,7 @@ impl Saga {
             capture: None,
             refund: None,
             refusal: None,
+            next_action: None,
             cancels_confirmed: false,
         }
     }
@@ -240,7 +265,7 @@ impl Saga {
     /// Takes in what came of the present phase and says what to do next.
     pub fn advance(&mut self, outcome: Outcome, limits: &Tries) -> Next {
         let phase = match (self.phase, outcome) {
-            (Phase::Stuck { .. } | Phase::Ended(_), _) => self.phase,
+            (Phase::Stuck { .. } | Phase::Waiting | Phase::Ended(_), _) => self.phase,
             (_, Outcome::Lost) => Phase::Ended(Ending::Lost),
             (Phase::Acting(step), Outcome::Done) => after_action(step),
             (Phase::Acting(step), Outcome::Rejected(reason)) => self.unwind_before(step, reason),
@@ -250,7 +275,13 @@ impl Saga {
                 }
                 self.unwind_before(step, reason)
             }
-            (Phase::Acting(step), Outcome::Unknown) => {
+            (Phase::Acting(StepName::TakePayment), Outcome::Waits) => Phase::Waiting,
+            // What became of a confirmation is only known by asking again.
+            (Phase::Acting(step), Outcome::GivenUp(reason)) if step != StepName::ConfirmOrder => {
+                Phase::Undoing(step, reason)
+            }
+            // No other step waits for anybody.
+            (Phase::Acting(step), Outcome::Unknown | Outcome::Waits | Outcome::GivenUp(_)) => {
                 if self.tried_again(limits.act_max) {
                     return Next::Pause(self.attempts);
                 }
@@ -272,6 +303,7 @@ impl Saga {
         match phase {
             Phase::Acting(_) | Phase::Undoing(..) => Next::Go,
             Phase::Stuck { .. } => Next::Park,
+            Phase::Waiting => Next::Rest,
             Phase::Ended(_) => Next::End,
         }
     }
@@ -317,8 +349,6 @@ fn after_action(step: StepName) -> Phase {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -380,6 +410,8 @@ mod tests {
             2 => Just(Outcome::Rejected(Reason::PaymentDeclined)),
             2 => Just(Outcome::NotYet(Reason::InsufficientStock)),
             3 => Just(Outcome::Unknown),
+            1 => Just(Outcome::Waits),
+            1 => Just(Outcome::GivenUp(Reason::Expired)),
             1 => Just(Outcome::Lost),
         ]
     }
@@ -411,7 +443,9 @@ mod tests {
                     way.tried.push(step);
                     match outcome {
                         Outcome::Done => way.acted.push(step),
-                        Outcome::Unknown => way.unknown.push(step),
+                        Outcome::Unknown | Outcome::GivenUp(_) => way.unknown.push(step),
+                        // Only a payment waits.
+                        Outcome::Waits if step != StepName::TakePayment => way.unknown.push(step),
                         _ => {}
                     }
                     if (step, outcome) == (StepName::CreateOrder, Outcome::Done) {
@@ -439,6 +473,10 @@ mod tests {
     fn check(saga: &mut Saga, way: &Way) {
         match saga.phase {
             Phase::Ended(_) => assert_eq!(way.last, Next::End),
+            Phase::Waiting => {
+                assert_eq!((way.last, way.tried.last()), (Next::Rest, Some(&StepName::TakePayment)));
+                assert_eq!(way.undone, [], "what is undone waits for no customer");
+            }
             Phase::Stuck { step, undoing } => {
                 assert_eq!(way.last, Next::Park);
                 assert!(undoing.is_some() || step == StepName::ConfirmOrder, "only a confirmation may wait");
@@ -514,6 +552,42 @@ mod tests {
             let ending = undoing.map_or(Ending::Confirmed, Ending::Undone);
             prop_assert_eq!(resumed.phase, Phase::Ended(ending));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_saga_that_waited_and_is_taken_up_ends_sticks_or_waits_again(outcomes in outcomes(), expired: bool) {
+            let mut saga = beginning();
+            let first = [Outcome::Done, Outcome::Done, Outcome::Waits];
+            let way = walk(&mut saga, &first);
+            check(&mut saga, &way);
+            prop_assert_eq!(saga.phase, Phase::Waiting);
+            let mut again = taken_up(OrderStatus::Pending, expired.then_some(Reason::Expired));
+            let way = walk(&mut again, &outcomes);
+            check(&mut again, &way);
+            prop_assert!(!expired || again.phase != Phase::Waiting, "past its time nothing waits");
+        }
+
+        #[test]
+        fn looks_come_ever_more_rarely_and_not_after_the_end(waited in 0_i64..2_000_000, left in 0_i64..2_000_000) {
+            let (created, now) = (Timestamp(5), Timestamp(5 + waited));
+            let until = Timestamp(now.0 + left);
+            let look = next_look(created, now, until);
+            prop_assert!(now <= look && look <= until);
+            let pause = next_look(created, now, Timestamp(i64::MAX)).0 - now.0;
+            prop_assert!((1_000..=30_000).contains(&pause));
+            let later = now.plus(Duration::from_secs(60));
+            prop_assert!(next_look(created, later, Timestamp(i64::MAX)).0 - later.0 >= pause);
+        }
+    }
+
+    #[test]
+    fn a_payment_that_is_given_up_is_undone_before_its_order() {
+        let mut saga = beginning();
+        let outcomes = [Outcome::Done, Outcome::Done, Outcome::GivenUp(Reason::Expired)];
+        let way = walk(&mut saga, &[&outcomes[..], &[Outcome::Done; 3]].concat());
+        assert_eq!(way.undone, [StepName::TakePayment, StepName::CreateOrder, StepName::ReserveStock]);
+        assert_eq!(saga.phase, Phase::Ended(Ending::Undone(Reason::Expired)));
     }
 
     #[test]

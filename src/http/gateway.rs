@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::adapters::gateway::SimulatedGateway;
 use crate::adapters::gateway::protocol::{
     self, AmountBody, ChargeBody, PAGE_MAX, Record, Records, Settled, Waiting,
 };
+use crate::adapters::gateway::{SimulatedGateway, challenge_router};
 use crate::config;
 use crate::domain::{Digest, Money, OrderId, PaymentToken};
 use crate::ports::payments::{ChargeError, ChargeRequest, ChargeState, Payments as _, Voided};
@@ -33,7 +33,7 @@ use super::{router, server};
 
 /// The service.
 pub struct GatewayService {
-    pub gateway: SimulatedGateway,
+    pub gateway: Arc<SimulatedGateway>,
     /// Clients have to show it, where there is one.
     pub secret: Option<SecretString>,
     pub limits: config::Server,
@@ -65,9 +65,8 @@ fn routes(service: Service) -> Router {
         .route("/v1/charges/{order_id}/void", post(void))
         .route("/v1/charges/{order_id}/refund", post(refund))
         .route_layer(from_fn_with_state(Arc::clone(&service), known_client));
-    // Customers come without the secret: the address in a charge's `next_action` is theirs. Its page belongs here,
-    // as `/challenge/{order_id}` with GET and POST.
-    let for_customers = Router::new();
+    // Customers come without the secret: the address in a charge's `next_action` is theirs.
+    let for_customers = challenge_router(Arc::clone(&service.gateway)).with_state(());
     for_shops
         .merge(for_customers)
         .route("/healthz", get(healthz))

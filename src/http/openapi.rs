@@ -33,6 +33,7 @@ pub fn pages() -> Router<Shop> {
         api::list_events::list_events,
         api::list_notifications::list_notifications,
         api::cancel_order::cancel_order,
+        api::continue_payment::continue_payment,
         api::stripe_webhook::stripe_webhook,
         api::create_product::create_product,
         api::change_product::change_product,
@@ -130,6 +131,18 @@ pub struct Order {
     total: Money,
     created_at: String,
     updated_at: String,
+    /// What the customer has to do before the payment can be taken; only while the order is PENDING for that.
+    next_action: Option<NextAction>,
+}
+
+/// Open `url` and follow it; then `POST /api/v1/orders/{id}/payment/continue`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct NextAction {
+    #[schema(example = "redirect_to_url")]
+    r#type: String,
+    /// Relative to the shop's address, where it begins with a slash.
+    url: String,
 }
 
 #[derive(ToSchema)]
@@ -165,6 +178,9 @@ pub struct Saga {
     stuck: bool,
     stuck_at: Option<String>,
     undoing: Option<String>,
+    /// It waits for its customer, until then at most.
+    waits_until: Option<String>,
+    next_action: Option<NextAction>,
     owner: uuid::Uuid,
     epoch: u32,
     updated_at: String,

@@ -1,10 +1,14 @@
 //! Every route in one place.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post};
+
+use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
 use super::{Shop, api, asyncapi, openapi};
@@ -21,6 +25,7 @@ pub fn router(shop: Shop) -> Router {
         .route("/orders/{id}/events", get(api::list_events::list_events))
         .route("/orders/{id}/notifications", get(api::list_notifications::list_notifications))
         .route("/orders/{id}/cancel", post(api::cancel_order::cancel_order))
+        .route("/orders/{id}/payment/continue", post(api::continue_payment::continue_payment))
         .route("/payments/stripe/webhook", post(api::stripe_webhook::stripe_webhook))
         .route("/admin/products", post(api::create_product::create_product))
         .route("/admin/products/{id}", patch(api::change_product::change_product))
@@ -29,11 +34,15 @@ pub fn router(shop: Shop) -> Router {
         .route("/admin/sagas", get(api::list_sagas::list_sagas))
         .route("/admin/sagas/findings", get(api::list_findings::list_findings))
         .route("/admin/sagas/{id}/resume", post(api::resume_saga::resume_saga));
+    let simulated = shop.stores.simulated.as_ref();
+    let challenges = simulated.map(|gateway| challenge_router(Arc::clone(gateway)).with_state(()));
+    let challenges = challenges.unwrap_or_default();
     let pages = Router::new()
         .nest("/api/v1", v1)
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .route("/asyncapi.json", get(asyncapi::description))
-        .merge(openapi::pages());
+        .merge(openapi::pages())
+        .merge(challenges);
     finished(pages, shop)
 }
 

@@ -5,15 +5,16 @@
 //! be repeated with the same ids and then finds its own effect. To add an adapter, see
 //! [`crate::ports`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, Order, OrderId, OrderStatus,
-    Product, ProductChange, ProductId, Purchase, Reason, Shelf, StepName, StockChange, StockLevel, Timestamp,
-    UserId,
+    Capture, Digest, Driver, Event, InstanceId, Left, Money, NewProduct, NextAction, Order, OrderId,
+    OrderStatus, Product, ProductChange, ProductId, Purchase, Reason, Shelf, StepName, StockChange,
+    StockLevel, Timestamp, UserId,
 };
 
 use super::Unavailable;
@@ -106,6 +107,18 @@ pub struct Restocked {
     pub changes: Vec<StockChange>,
 }
 
+/// A saga that comes to rest until its customer has acted.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    pub saga: SagaRef,
+    /// What the customer has to do.
+    pub next_action: NextAction,
+    /// From here on it is undone.
+    pub until: Timestamp,
+    /// When it is due to be looked at, unless somebody says before that the customer has acted.
+    pub look_at: Timestamp,
+}
+
 /// A saga that is not finished, with all that is needed to go on.
 pub struct OpenSaga {
     pub order: Arc<Order>,
@@ -113,6 +126,10 @@ pub struct OpenSaga {
     pub driver: Driver,
     pub progress: Progress,
     pub stuck: Option<StepName>,
+    /// It waits for its customer, until then at most. Nobody drives it.
+    pub waits_until: Option<Timestamp>,
+    /// What its customer has to do, or had to.
+    pub next_action: Option<NextAction>,
     pub updated_at: Timestamp,
 }
 
@@ -129,7 +146,7 @@ pub enum Progress {
 pub enum CancelRequest {
     /// The order is PENDING: its saga will see the wish.
     Recorded(Arc<Order>),
-    /// The order was CONFIRMED: this saga undoes it now.
+    /// The order was CONFIRMED, or waited for its customer: this saga undoes it now.
     Undo(Box<OpenSaga>),
     /// It is being undone already, for whatever reason.
     UnderWay(Arc<Order>),
@@ -148,6 +165,8 @@ pub struct KnownPurchase {
     pub body: Digest,
     /// Its saga waits for an administrator.
     pub stuck: bool,
+    /// It is PENDING, and its customer has to do this.
+    pub next_action: Option<NextAction>,
 }
 
 /// What an order has come to, and how many events tell of it.
@@ -300,7 +319,8 @@ pub trait Ledger: Send + Sync {
     /// Makes sure that no order can come under the saga's id; `false` when there is one already.
     async fn bury_saga(&self, saga: SagaRef, reason: Reason) -> Result<bool, Unavailable>;
 
-    /// Records a customer's wish to cancel; for a CONFIRMED order it opens a saga under `driver`.
+    /// Records a customer's wish to cancel; for a CONFIRMED order it opens a saga under `driver`. A saga that
+    /// waits for the customer is marked as undoing and is the driver's instance's, with the next epoch.
     async fn request_cancel(
         &self,
         order: OrderId,
@@ -308,6 +328,33 @@ pub trait Ledger: Send + Sync {
         driver: Driver,
         at: Timestamp,
     ) -> Result<CancelRequest, Unavailable>;
+
+    /// Writes down that sagas wait for their customers: nobody drives them from here on, and `driver` stays as
+    /// it is until one of the next two gives them another. One that is marked as undoing, or whose customer
+    /// wishes to cancel, is [`ToBeUndone`](SagaError::ToBeUndone).
+    async fn rest_sagas(&self, batch: Vec<Rest>) -> Vec<Result<(), SagaError>>;
+
+    /// Gives a saga that waits for its customer to `instance`, with the next epoch. When somebody is at work
+    /// on it instead, a mark is left, so that it is due as soon as it waits again; `None` then, and when there
+    /// is nothing to go on with.
+    async fn wake_saga(
+        &self,
+        saga: OrderId,
+        instance: InstanceId,
+        at: Timestamp,
+    ) -> Result<Option<OpenSaga>, Unavailable>;
+
+    /// Gives up to `limit` sagas that wait and are due to be looked at to `instance`, whosever they were, with
+    /// the next epoch.
+    async fn wake_due_sagas(
+        &self,
+        instance: InstanceId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OpenSaga>, Unavailable>;
+
+    /// What the customers of these orders have to do, where the order is PENDING and needs them.
+    async fn next_actions(&self, orders: &[OrderId]) -> Result<HashMap<OrderId, NextAction>, Unavailable>;
 
     /// Writes down that the saga is stuck at `step` (its undo, when it is marked as undoing).
     async fn park_saga(
@@ -324,7 +371,8 @@ pub trait Ledger: Send + Sync {
     async fn retire(&self, instance: InstanceId) -> Result<(), Unavailable>;
 
     /// Gives the unfinished sagas of instances that have not said for `silent` that they live to
-    /// `instance`, with the next epoch. Stuck ones stay stuck. Where only one instance can live at a
+    /// `instance`, with the next epoch. Stuck ones stay stuck, and those that wait for their customer are
+    /// nobody's to be claimed. Where only one instance can live at a
     /// time, every other one is silent.
     async fn claim_sagas(
         &self,
@@ -333,7 +381,7 @@ pub trait Ledger: Send + Sync {
         at: Timestamp,
     ) -> Result<Vec<OpenSaga>, Unavailable>;
 
-    /// Up to `limit` sagas of `instance` that have not moved since `before` and are not stuck.
+    /// Up to `limit` sagas of `instance` that have not moved since `before`, are not stuck and wait for nobody.
     async fn idle_sagas(
         &self,
         instance: InstanceId,
@@ -341,7 +389,8 @@ pub trait Ledger: Send + Sync {
         limit: usize,
     ) -> Result<Vec<OpenSaga>, Unavailable>;
 
-    /// Unfinished sagas, oldest first; stuck ones come last, so that they never hide the others.
+    /// Unfinished sagas, oldest first; those that wait for their customers come after the others and stuck ones
+    /// last, so that they never hide those that should be moving.
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable>;
 
     /// Takes a stuck saga up again under `instance`; `None` when it is not stuck.

@@ -57,6 +57,8 @@ pub struct ChargeRecord {
 /// Where the money of a key is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChargeState {
+    /// Not taken yet: its customer has to act first.
+    Waiting,
     Captured,
     Declined,
     Voided,
@@ -73,7 +75,8 @@ pub trait Payments: Send + Sync {
     /// Takes money under each key. Asking again gives the first answer.
     async fn charge(&self, batch: &[ChargeRequest]) -> Vec<Result<Capture, ChargeError>>;
 
-    /// Makes sure that no money is taken under `order` from now on, late requests included.
+    /// Makes sure that no money is taken under `order` from now on, late requests included. A key that waits
+    /// for its customer is voided like an unknown one: whatever the customer does later takes no money.
     async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable>;
 
     /// Gives the money taken under `order`, which is `amount`, back, once.

@@ -44,7 +44,7 @@ impl Engine {
             CancelRequest::Undo(saga) => {
                 let order = Arc::clone(&saga.order);
                 // Without room for it in time, it is found among the idle sagas.
-                let adopted = tokio::time::timeout_at(until, self.adopt(*saga)).await;
+                let adopted = tokio::time::timeout_at(until, self.adopt_soon(*saga)).await;
                 let Some(standing) = adopted.unwrap_or(Ok(None))? else {
                     return Ok(CancelAnswer::Recorded(order));
                 };

@@ -84,6 +84,8 @@ pub struct EngineConfig {
     pub pause: Duration,
     pub pause_max: Duration,
     pub purchase_lock: PurchaseLock,
+    /// How long after an order was created its customer may still act, where the payment needs that.
+    pub customer_within: Duration,
 }
 
 /// What a buyer is told.
@@ -104,7 +106,7 @@ pub enum PurchaseAnswer {
 /// The engine of one process.
 pub struct Engine {
     pub(super) router: Arc<Router>,
-    closing: AtomicBool,
+    pub(super) closing: AtomicBool,
 }
 
 /// Hands sagas on.
@@ -119,11 +121,12 @@ pub struct Router {
 impl Engine {
     /// Starts the stages.
     pub fn start(ports: Ports, config: EngineConfig) -> Arc<Self> {
-        Self::start_with(Self::steps(&ports), ports, config)
+        Self::start_with(Self::steps(&ports, &config), ports, config)
     }
 
     /// The four steps over `ports`, each with the number of its workers.
-    pub fn steps(ports: &Ports) -> [(Arc<dyn Step>, usize); 4] {
+    pub fn steps(ports: &Ports, config: &EngineConfig) -> [(Arc<dyn Step>, usize); 4] {
+        let customer_within = config.customer_within;
         let Ports { ledger, gate, payments, clock, keeper, .. } = ports.clone();
         [
             (Arc::new(ReserveStock { gate: Arc::clone(&gate), keeper: Arc::clone(&keeper) }), 1),
@@ -139,7 +142,15 @@ impl Engine {
             ),
             // Many, because the gateway may take its time; where it answers for whole batches at
             // once, few of them ever have work.
-            (Arc::new(TakePayment { payments, ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }), 256),
+            (
+                Arc::new(TakePayment {
+                    payments,
+                    ledger: Arc::clone(&ledger),
+                    clock: Arc::clone(&clock),
+                    customer_within,
+                }),
+                256,
+            ),
             (Arc::new(ConfirmOrder { ledger, gate, clock }), 2),
         ]
     }
@@ -221,22 +232,21 @@ impl Engine {
         }
     }
 
-    /// Waits until an order that another server drives, or nobody for the moment, has ended.
-    async fn follow(&self, order: Arc<Order>, until: Instant) -> PurchaseAnswer {
+    /// Waits until the order of a purchase that another server drives, or nobody for the moment, has ended or
+    /// waits for its customer.
+    async fn follow(&self, purchase: &Purchase, order: Arc<Order>, until: Instant) -> PurchaseAnswer {
         let router = &self.router;
         let mut tries = 0;
         loop {
             tries += 1;
-            let pause = router.pause(tries).min(FOLLOW_PAUSE_MAX);
+            let pause = router.follow_pause(tries);
             if Instant::now() + pause >= until {
                 return PurchaseAnswer::Pending(order);
             }
             tokio::time::sleep(pause).await;
-            match router.ports.ledger.order(order.id).await {
-                Ok(Some(order)) if order.status != OrderStatus::Pending => {
-                    return PurchaseAnswer::Ended(Answer::Order(order));
-                }
-                Ok(_) => {}
+            match self.known(purchase).await {
+                Ok(Some(PurchaseAnswer::Pending(_)) | None) => {}
+                Ok(Some(answer)) => return answer,
                 Err(error) => tracing::debug!(%error, "an order could not be followed for a moment"),
             }
         }
@@ -253,7 +263,7 @@ impl Engine {
         let known = timeout_at(latest, self.known(purchase)).await;
         let known = known.unwrap_or_else(|_| Err(Unavailable("the ledger did not answer in time".into())))?;
         Ok(match known {
-            Some(PurchaseAnswer::Pending(order)) => Some(self.follow(order, until).await),
+            Some(PurchaseAnswer::Pending(order)) => Some(self.follow(purchase, order, until).await),
             known => known,
         })
     }
@@ -268,9 +278,12 @@ impl Engine {
         if known.body != purchase.body {
             return Ok(Some(PurchaseAnswer::KeyReused));
         }
-        Ok(Some(match known.order.status {
-            OrderStatus::Pending if known.stuck => PurchaseAnswer::Ended(Answer::Stuck(known.order)),
-            OrderStatus::Pending => PurchaseAnswer::Pending(known.order),
+        Ok(Some(match (known.order.status, known.next_action) {
+            (OrderStatus::Pending, _) if known.stuck => PurchaseAnswer::Ended(Answer::Stuck(known.order)),
+            (OrderStatus::Pending, Some(action)) => {
+                PurchaseAnswer::Ended(Answer::NeedsCustomer(known.order, action))
+            }
+            (OrderStatus::Pending, None) => PurchaseAnswer::Pending(known.order),
             _ => PurchaseAnswer::Ended(Answer::Order(known.order)),
         }))
     }
@@ -337,7 +350,7 @@ impl Router {
     pub(super) fn send(&self, run: Run) {
         let step = match run.saga.phase {
             Phase::Acting(step) | Phase::Undoing(step, _) => step,
-            Phase::Stuck { .. } | Phase::Ended(_) => return,
+            Phase::Stuck { .. } | Phase::Waiting | Phase::Ended(_) => return,
         };
         if self.queues[step as usize].try_send(run).is_err() {
             // Only when the stages are gone, at the end of the process; the next start goes on.
@@ -369,12 +382,18 @@ impl Router {
             Next::Park => {
                 tokio::spawn(Arc::clone(self).park(run));
             }
-            Next::End => end(run),
+            // The step has written down that it waits.
+            Next::Rest | Next::End => end(run),
         }
     }
 
+    /// The pause before another look at an order that somebody else is at work on.
+    pub(super) fn follow_pause(&self, tries: u32) -> Duration {
+        self.pause(tries).min(FOLLOW_PAUSE_MAX)
+    }
+
     /// The pause after the `tries`th try: doubling, bounded, jittered.
-    fn pause(&self, tries: u32) -> Duration {
+    pub(super) fn pause(&self, tries: u32) -> Duration {
         let doubled = self.config.pause.saturating_mul(1 << tries.saturating_sub(1).min(16));
         self.ports.clock.jittered(doubled.min(self.config.pause_max))
     }
@@ -432,11 +451,15 @@ impl Router {
 /// Tells those who wait how a saga ended.
 fn end(run: Run) {
     let Run { saga, ticket } = run;
-    let Saga { phase, order, refusal, .. } = saga;
+    let Saga { phase, order, refusal, next_action, .. } = saga;
     let answer = match (phase, order) {
         (Phase::Ended(Ending::Confirmed | Ending::Undone(_)), Some(order)) => Answer::Order(order),
         (Phase::Ended(Ending::Lost), Some(order)) => Answer::Elsewhere(order),
         (Phase::Stuck { .. }, Some(order)) => Answer::Stuck(order),
+        (Phase::Waiting, Some(order)) => match next_action {
+            Some(action) => Answer::NeedsCustomer(order, action),
+            None => Answer::Elsewhere(order),
+        },
         _ => Answer::Refused(refusal.unwrap_or(Refusal::Unavailable)),
     };
     ticket.end(answer);

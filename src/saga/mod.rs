@@ -2,6 +2,7 @@
 //!
 //! [`engine`] is the way in; [`stage`] runs one step over whatever waits for it; [`steps`] holds
 //! each step with its action and its undo side by side; [`ticket`] is what a customer waits on;
+//! [`waiting`] goes on with sagas whose customer had to act first;
 //! [`gate_keeper`] keeps the stock gate equal to the ledger.
 //! Where a saga goes next is decided by the pure state machine in [`crate::domain::saga`].
 
@@ -13,6 +14,7 @@ mod recovery;
 mod stage;
 mod steps;
 mod ticket;
+mod waiting;
 
 pub use cancel_order::CancelAnswer;
 pub use engine::{Engine, EngineConfig, Ports, PurchaseAnswer, PurchaseLock};
@@ -20,3 +22,4 @@ pub use gate_keeper::{Drift, GateKeeper, Summary};
 pub use product_lock::{HeldLocks, ProductLocks};
 pub use steps::Step;
 pub use ticket::Answer;
+pub use waiting::ContinueAnswer;

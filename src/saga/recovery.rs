@@ -1,5 +1,5 @@
 //! Sagas that exist in the ledger and that no task drives: taken up at start, after a failed worker,
-//! and when an administrator resumes a stuck one.
+//! and when an administrator resumes a stuck one. Those that wait for their customer are not among them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,9 @@ use crate::ports::ledger::{OpenSaga, Progress};
 use super::engine::Engine;
 use super::stage::Run;
 use super::ticket::Standing;
+
+/// How often it is looked whether a retry has gone; after that the saga is found among the idle ones.
+const RETRY_TRIES_MAX: u32 = 12;
 
 /// Sagas looked at in one go.
 const SAGAS_PER_LOOK: usize = 1_000;
@@ -49,7 +52,7 @@ impl Engine {
         let engine = Arc::clone(self);
         tokio::spawn(async move {
             for open in unfinished {
-                if let Err(error) = engine.adopt(open).await {
+                if let Err(error) = engine.adopt(&open).await {
                     tracing::error!(%error, "an unfinished saga could not be taken up; it is tried again later");
                 }
             }
@@ -66,7 +69,7 @@ impl Engine {
         let before = ports.clock.now().minus(idle);
         let mut count = 0;
         for open in ports.ledger.idle_sagas(self.instance(), before, SAGAS_PER_LOOK).await? {
-            count += usize::from(self.adopt(open).await?.is_some());
+            count += usize::from(self.adopt(&open).await?.is_some());
         }
         Ok(count)
     }
@@ -81,16 +84,34 @@ impl Engine {
             None => Ok(false),
             Some(open) => {
                 // Without room for it in time, it is found among the idle ones.
-                let adopted = tokio::time::timeout(self.router.config.answer_within, self.adopt(open)).await;
+                let adopted = tokio::time::timeout(self.router.config.answer_within, self.adopt(&open)).await;
                 adopted.unwrap_or(Ok(None)).map(|_| true)
             }
         }
     }
 
+    /// The same for a saga that was just given to this instance. Under its customer's key a retry may be on its
+    /// way here that is about to learn that it is not the saga's driver: it is waited for.
+    ///
+    /// # Errors
+    /// The gate does not answer.
+    pub(super) async fn adopt_soon(
+        &self,
+        open: OpenSaga,
+    ) -> Result<Option<watch::Receiver<Standing>>, Unavailable> {
+        for tries in 1..=RETRY_TRIES_MAX {
+            if let Some(standing) = self.adopt(&open).await? {
+                return Ok(Some(standing));
+            }
+            tokio::time::sleep(self.router.pause(tries)).await;
+        }
+        Ok(None)
+    }
+
     /// Drives an existing saga on; `None` when a task of this process does so already.
     pub(super) async fn adopt(
         &self,
-        open: OpenSaga,
+        open: &OpenSaga,
     ) -> Result<Option<watch::Receiver<Standing>>, Unavailable> {
         let router = &self.router;
         if router.desk.drives(open.order.id) {
@@ -100,7 +121,7 @@ impl Engine {
         let Some(ticket) = router.desk.admit_existing(open.order.id, key, body).await else {
             return Ok(None);
         };
-        let saga = saga_of(&open);
+        let saga = saga_of(open);
         if open.order.status == OrderStatus::Pending {
             // The hold gets this driver, or is made good.
             if let Err(error) = router.ports.gate.ordered(&[Hold::of(&saga)]).await {
@@ -119,6 +140,7 @@ impl Engine {
 fn saga_of(open: &OpenSaga) -> Saga {
     let mut saga = Saga::new(open.order.id, open.driver, Arc::clone(&open.purchase));
     saga.order = Some(Arc::clone(&open.order));
+    saga.next_action.clone_from(&open.next_action);
     saga.cancels_confirmed = open.order.status == OrderStatus::Confirmed;
     saga.phase = match open.progress {
         Progress::Forward => Phase::Acting(StepName::TakePayment),

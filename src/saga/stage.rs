@@ -49,7 +49,7 @@ async fn work(step: Arc<dyn Step>, queue: Arc<Mutex<mpsc::Receiver<Run>>>, route
             match run.saga.phase {
                 Phase::Acting(_) => acting.push(run, None),
                 Phase::Undoing(_, reason) => undoing.push(run, Some(reason)),
-                Phase::Stuck { .. } | Phase::Ended(_) => {
+                Phase::Stuck { .. } | Phase::Waiting | Phase::Ended(_) => {
                     debug_assert!(false, "only sagas with something to do are queued");
                 }
             }

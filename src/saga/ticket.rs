@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::domain::{Digest, Order, OrderId, Refusal};
+use crate::domain::{Digest, NextAction, Order, OrderId, Refusal};
 
 /// How a saga ended, for the one who waits.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub enum Answer {
     Elsewhere(Arc<Order>),
     /// The order is PENDING, and waits for an administrator.
     Stuck(Arc<Order>),
+    /// The order is PENDING, and the customer has to do this.
+    NeedsCustomer(Arc<Order>, NextAction),
 }
 
 /// Where a saga stands, for the one who waits.
@@ -126,6 +128,11 @@ impl Desk {
     /// Whether the saga is on its way in this process.
     pub fn drives(&self, saga: OrderId) -> bool {
         self.open().sagas.contains(&saga)
+    }
+
+    /// How many more sagas may be on their way.
+    pub fn room(&self) -> usize {
+        self.slots.available_permits()
     }
 
     /// Sagas on their way.

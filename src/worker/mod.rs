@@ -1,7 +1,9 @@
-//! What runs in the background: signs of life, sagas that nobody drives, holds that nobody wants, the
-//! comparison of gate and ledger; events on their way to the log, mails on their way to customers.
+//! What runs in the background: signs of life, sagas that nobody drives or that wait for their customers, holds
+//! that nobody wants, the comparison of gate and ledger; events on their way to the log, mails on their way to
+//! customers.
 
 mod heartbeat;
+mod look_at_waiting;
 mod reconcile_stock;
 mod recover_sagas;
 pub mod relay_outbox;
@@ -9,6 +11,7 @@ pub mod send_mails;
 mod sweep_holds;
 pub mod watch_sagas;
 
+pub use look_at_waiting::listen as listen_for_customers;
 pub use relay_outbox::ROOM as RELAY_ROOM;
 
 use std::sync::Arc;
@@ -36,6 +39,7 @@ pub struct Schedule {
 pub fn start(engine: &Arc<Engine>, ports: &Ports, schedule: Schedule) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![
         tokio::spawn(recover_sagas::run(Arc::clone(engine))),
+        tokio::spawn(look_at_waiting::run(Arc::clone(engine))),
         tokio::spawn(sweep_holds::run(Arc::clone(engine), ports.clone())),
         tokio::spawn(reconcile_stock::run(ports.clone(), schedule.compare_every)),
     ];

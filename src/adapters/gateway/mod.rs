@@ -3,6 +3,7 @@
 //! [`HttpGateway`] speaks. [`StripeGateway`] is the real thing.
 
 mod breaker;
+mod challenge;
 mod client;
 mod http;
 pub mod protocol;
@@ -10,6 +11,7 @@ mod simulated;
 pub mod stripe;
 pub mod stripe_signature;
 
+pub use challenge::challenge_router;
 pub use client::{Patience, base};
 pub use http::HttpGateway;
 pub use simulated::{Faults, SimulatedGateway, TEST_TOKENS};

@@ -47,6 +47,8 @@ pub struct AmountBody {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// The customer has to act first.
+    Waiting,
     Captured,
     Declined,
     Voided,
@@ -56,6 +58,7 @@ pub enum State {
 impl From<ChargeState> for State {
     fn from(state: ChargeState) -> Self {
         match state {
+            ChargeState::Waiting => Self::Waiting,
             ChargeState::Captured => Self::Captured,
             ChargeState::Declined => Self::Declined,
             ChargeState::Voided => Self::Voided,
@@ -67,6 +70,7 @@ impl From<ChargeState> for State {
 impl From<State> for ChargeState {
     fn from(state: State) -> Self {
         match state {
+            State::Waiting => Self::Waiting,
             State::Captured => Self::Captured,
             State::Declined => Self::Declined,
             State::Voided => Self::Voided,

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::adapters::sqlite::{OpenError, Readers, StoreFile, Writer};
-use crate::domain::{Capture, Currency, Money, OrderId};
+use crate::domain::{Capture, Currency, Money, NextAction, OrderId, Timestamp};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeState, Payments, Voided};
@@ -19,23 +20,41 @@ use crate::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeSta
 const FILE: StoreFile = StoreFile {
     name: "gateway file",
     application_id: 0x48_47_41_54, // "HGAT"
-    migrations: &["CREATE TABLE charges (
+    migrations: &[
+        "CREATE TABLE charges (
         order_id    BLOB    NOT NULL PRIMARY KEY CHECK (length(order_id) = 16),
         amount      INTEGER NOT NULL,
         currency    TEXT    NOT NULL,
         state       TEXT    NOT NULL CHECK (state IN ('captured', 'declined', 'voided', 'refunded')),
         created_at  INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;"],
+    ) STRICT, WITHOUT ROWID;",
+        // A charge may wait for its customer. A constraint changes only with its table.
+        "CREATE TABLE charges_with_waiting (
+        order_id    BLOB    NOT NULL PRIMARY KEY CHECK (length(order_id) = 16),
+        amount      INTEGER NOT NULL,
+        currency    TEXT    NOT NULL,
+        state       TEXT    NOT NULL
+            CHECK (state IN ('waiting', 'captured', 'declined', 'voided', 'refunded')),
+        created_at  INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO charges_with_waiting SELECT order_id, amount, currency, state, created_at FROM charges;
+    DROP TABLE charges;
+    ALTER TABLE charges_with_waiting RENAME TO charges;",
+    ],
 };
 
+/// Orders whose customers have acted, kept for those who listen; whoever falls behind asks again anyway.
+const NEWS_MAX: usize = 1_024;
+
 /// Payment tokens that decide what happens to one charge, with what each does.
-pub const TEST_TOKENS: [(&str, &str); 6] = [
+pub const TEST_TOKENS: [(&str, &str); 7] = [
     ("tok_ok", "accepted"),
     ("tok_declined", "declined"),
     ("tok_timeout_before", "no answer, and no money is taken"),
     ("tok_timeout_after", "no answer, but the money is taken"),
     ("tok_late", "no answer; the money is taken a moment later, unless the charge is voided first"),
     ("tok_duplicate", "accepted; the request is delivered twice"),
+    ("tok_3ds", "the customer has to accept first, at the address in next_action"),
 ];
 
 /// How the gateway misbehaves. Rates are parts of one; all zero is a gateway that works.
@@ -55,16 +74,20 @@ pub struct Faults {
     pub timeout_after_rate: f64,
     pub late_rate: f64,
     pub duplicate_rate: f64,
+    pub needs_customer_rate: f64,
+    /// After this time a customer who has to act accepts by themselves, in milliseconds; 0: they never do.
+    pub customer_after_ms: u64,
 }
 
 impl Faults {
-    fn rates(&self) -> [(f64, Fate); 5] {
+    fn rates(&self) -> [(f64, Fate); 6] {
         [
             (self.decline_rate, Fate::Declined),
             (self.timeout_before_rate, Fate::LostBefore),
             (self.timeout_after_rate, Fate::LostAfter),
             (self.late_rate, Fate::Late),
             (self.duplicate_rate, Fate::Duplicate),
+            (self.needs_customer_rate, Fate::NeedsCustomer),
         ]
     }
 
@@ -87,6 +110,7 @@ enum Fate {
     LostAfter,
     Late,
     Duplicate,
+    NeedsCustomer,
 }
 
 /// The gateway.
@@ -96,10 +120,16 @@ pub struct SimulatedGateway {
     clock: Arc<dyn Clock>,
     faults: Faults,
     dice: Mutex<ChaCha8Rng>,
+    /// Stands before `/challenge/{order}`.
+    challenge_base: Arc<str>,
+    /// Orders whose customers have acted.
+    news: broadcast::Sender<OrderId>,
 }
 
 /// A charge as it is stored.
 struct Stored {
+    order: OrderId,
+    created_at: Timestamp,
     state: ChargeState,
     capture: Capture,
 }
@@ -112,7 +142,83 @@ impl SimulatedGateway {
     pub fn open(path: &Path, clock: Arc<dyn Clock>, faults: Faults) -> Result<Self, OpenError> {
         let store = Arc::new(Writer::start("gateway", FILE.open(path)?));
         let dice = Mutex::new(ChaCha8Rng::seed_from_u64(faults.seed));
-        Ok(Self { store, readers: Readers::new(path.to_owned()), clock, faults, dice })
+        let (readers, news) = (Readers::new(path.to_owned()), broadcast::Sender::new(NEWS_MAX));
+        Ok(Self { store, readers, clock, faults, dice, challenge_base: "".into(), news })
+    }
+
+    /// The same, and customers who have to act are sent to an address that begins like this. Without it, to a
+    /// path of the shop itself.
+    #[must_use]
+    pub fn with_challenges_at(self, base: &str) -> Self {
+        Self { challenge_base: base.trim_end_matches('/').into(), ..self }
+    }
+
+    /// Hears of orders whose customers have acted here, as another gateway would send a message. It may miss
+    /// some: asking for the charge again tells, too.
+    pub fn news(&self) -> broadcast::Receiver<OrderId> {
+        self.news.subscribe()
+    }
+
+    /// The customer of a charge that waits accepts or refuses. Answers the amount and where the money is now;
+    /// `None` when nothing is known under the key. What was settled before stays as it was.
+    ///
+    /// # Errors
+    /// The gateway's file cannot be written.
+    pub async fn authenticate(
+        &self,
+        order: OrderId,
+        accepted: bool,
+    ) -> Result<Option<(Money, ChargeState)>, Unavailable> {
+        Self::settle_challenge(&self.store, &self.news, order, accepted).await
+    }
+
+    async fn settle_challenge(
+        store: &Writer,
+        news: &broadcast::Sender<OrderId>,
+        order: OrderId,
+        accepted: bool,
+    ) -> Result<Option<(Money, ChargeState)>, Unavailable> {
+        let state = if accepted { ChargeState::Captured } else { ChargeState::Declined };
+        let work = move |connection: &Connection| {
+            let settled = leave_waiting(connection, order, state)?;
+            Ok((settled, find(connection, order)?))
+        };
+        let (settled, stored) = store.write(work).await.map_err(|error| Unavailable(error.to_string()))?;
+        if settled {
+            // Nobody may be listening.
+            let _ = news.send(order);
+        }
+        Ok(stored.map(|stored| (stored.capture.amount, stored.state)))
+    }
+
+    fn next_action(&self, order: OrderId) -> NextAction {
+        NextAction::RedirectToUrl { url: format!("{}/challenge/{order}", self.challenge_base).into() }
+    }
+
+    /// Lets the simulated customers act: those of new charges after a while, and those whose while was over
+    /// before this process began.
+    fn let_customers_act(&self, stored: &[Stored], at: i64) {
+        let after = self.faults.customer_after_ms;
+        if after == 0 {
+            return;
+        }
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        for waiting in stored.iter().filter(|stored| stored.state == ChargeState::Waiting) {
+            let since = waiting.created_at.0;
+            let is_new = since == at;
+            let left = if is_new { after } else { since.saturating_add(after).saturating_sub(at) };
+            // One that is not new has a customer who is about to act, unless that was in an earlier process.
+            if !is_new && left > 0 {
+                continue;
+            }
+            let (store, news, order) = (Arc::clone(&self.store), self.news.clone(), waiting.order);
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+            tokio::spawn(async move {
+                tokio::time::sleep(left).await;
+                // If the store is gone by then, the next process has them act.
+                let _ = Self::settle_challenge(&store, &news, order, true).await;
+            });
+        }
     }
 
     /// Whether the file, where there is one, can be opened as it is. Changes nothing.
@@ -131,6 +237,7 @@ impl SimulatedGateway {
             Some("tok_timeout_after") => Fate::LostAfter,
             Some("tok_late") => Fate::Late,
             Some("tok_duplicate") => Fate::Duplicate,
+            Some("tok_3ds") => Fate::NeedsCustomer,
             // A token that no card stands behind is declined like a bad card.
             Some(_) => Fate::Declined,
         }
@@ -154,11 +261,14 @@ impl SimulatedGateway {
     /// Puts charges into the store, each once a key; answers what stands there afterwards.
     async fn deliver(
         store: &Writer,
-        charges: Vec<(ChargeRequest, bool)>,
+        charges: Vec<(ChargeRequest, ChargeState)>,
         at: i64,
     ) -> Result<Vec<Stored>, Unavailable> {
         let work = move |connection: &Connection| {
-            charges.iter().map(|(request, declined)| settle(connection, request, *declined, at)).collect()
+            let insert = |(request, state): &(ChargeRequest, _)| {
+                insert(connection, request.order, request.amount, *state, at)
+            };
+            charges.iter().map(insert).collect()
         };
         store.write(work).await.map_err(|error| Unavailable(error.to_string()))
     }
@@ -198,19 +308,21 @@ impl Payments for SimulatedGateway {
         let at = self.clock.now().0;
         let fates: Vec<Fate> = batch.iter().map(|request| self.fate(request)).collect();
         let mut now = Vec::with_capacity(batch.len());
+        let captured = |request: &ChargeRequest| (request.clone(), ChargeState::Captured);
         for (request, fate) in batch.iter().zip(&fates) {
             match fate {
-                Fate::Accepted | Fate::LostAfter => now.push((request.clone(), false)),
-                Fate::Declined => now.push((request.clone(), true)),
-                Fate::Duplicate => now.extend([(request.clone(), false), (request.clone(), false)]),
+                Fate::Accepted | Fate::LostAfter => now.push(captured(request)),
+                Fate::Declined => now.push((request.clone(), ChargeState::Declined)),
+                Fate::NeedsCustomer => now.push((request.clone(), ChargeState::Waiting)),
+                Fate::Duplicate => now.extend([captured(request), captured(request)]),
                 Fate::LostBefore => {}
                 Fate::Late => {
-                    let (store, request) = (Arc::clone(&self.store), request.clone());
+                    let (store, charge) = (Arc::clone(&self.store), captured(request));
                     let delay = Duration::from_millis(self.faults.late_ms);
                     tokio::spawn(async move {
                         tokio::time::sleep(delay).await;
                         // If the store is gone by then, the message is lost: that may happen too.
-                        let _ = Self::deliver(&store, vec![(request, false)], at).await;
+                        let _ = Self::deliver(&store, vec![charge], at).await;
                     });
                 }
             }
@@ -220,7 +332,10 @@ impl Payments for SimulatedGateway {
             self.pause(self.faults.timeout_ms).await;
         }
         let mut stored = match stored {
-            Ok(stored) => stored.into_iter(),
+            Ok(stored) => {
+                self.let_customers_act(&stored, at);
+                stored.into_iter()
+            }
             Err(error) => return batch.iter().map(|_| Err(error.clone().into())).collect(),
         };
         let silence = || Err(ChargeError::Unknown(Unavailable("no answer in time".into())));
@@ -232,9 +347,9 @@ impl Payments for SimulatedGateway {
             }
             Fate::Duplicate => {
                 stored.next();
-                as_answer(stored.next())
+                self.as_answer(stored.next())
             }
-            Fate::Accepted | Fate::Declined => as_answer(stored.next()),
+            Fate::Accepted | Fate::Declined | Fate::NeedsCustomer => self.as_answer(stored.next()),
         };
         fates.into_iter().map(answer).collect()
     }
@@ -242,13 +357,13 @@ impl Payments for SimulatedGateway {
     async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable> {
         self.pause(self.faults.latency_ms).await;
         let at = self.clock.now().0;
-        let stored = self
-            .store
-            .write(move |connection| insert(connection, order, amount, ChargeState::Voided, at))
-            .await
-            .map_err(|error| Unavailable(error.to_string()))?;
+        let void = move |connection: &Connection| {
+            leave_waiting(connection, order, ChargeState::Voided)?;
+            insert(connection, order, amount, ChargeState::Voided, at)
+        };
+        let stored = self.store.write(void).await.map_err(|error| Unavailable(error.to_string()))?;
         Ok(match stored.state {
-            ChargeState::Voided | ChargeState::Declined => Voided::NothingTaken,
+            ChargeState::Voided | ChargeState::Declined | ChargeState::Waiting => Voided::NothingTaken,
             ChargeState::Captured => Voided::Captured(stored.capture),
             ChargeState::Refunded => Voided::Refunded(stored.capture),
         })
@@ -285,26 +400,27 @@ impl Payments for SimulatedGateway {
     }
 }
 
-fn as_answer(stored: Option<Stored>) -> Result<Capture, ChargeError> {
-    let stored = stored.expect("one record for each delivered request");
-    match stored.state {
-        ChargeState::Captured => Ok(stored.capture),
-        ChargeState::Declined => Err(ChargeError::Declined { code: "card_declined".into() }),
-        ChargeState::Voided | ChargeState::Refunded => Err(ChargeError::Voided),
+impl SimulatedGateway {
+    fn as_answer(&self, stored: Option<Stored>) -> Result<Capture, ChargeError> {
+        let stored = stored.expect("one record for each delivered request");
+        match stored.state {
+            ChargeState::Captured => Ok(stored.capture),
+            ChargeState::Declined => Err(ChargeError::Declined { code: "card_declined".into() }),
+            ChargeState::Voided | ChargeState::Refunded => Err(ChargeError::Voided),
+            ChargeState::Waiting => Err(ChargeError::NeedsCustomer(self.next_action(stored.order))),
+        }
     }
 }
 
-fn settle(
-    connection: &Connection,
-    request: &ChargeRequest,
-    declined: bool,
-    at: i64,
-) -> rusqlite::Result<Stored> {
-    let state = if declined { ChargeState::Declined } else { ChargeState::Captured };
-    insert(connection, request.order, request.amount, state, at)
+/// A charge that waits for its customer comes into another state, once; whether it waited.
+fn leave_waiting(connection: &Connection, order: OrderId, state: ChargeState) -> rusqlite::Result<bool> {
+    let left = connection
+        .prepare_cached("UPDATE charges SET state = ? WHERE order_id = ? AND state = 'waiting'")?
+        .execute(params![state_word(state), order.0.into_bytes()])?;
+    Ok(left == 1)
 }
 
-/// The first word spoken under a key stands for ever.
+/// The first word spoken under a key stands for ever, unless it was that the customer has to act.
 fn insert(
     connection: &Connection,
     order: OrderId,
@@ -326,17 +442,18 @@ fn insert(
             at
         ])?;
     if inserted == 1 {
-        return Ok(Stored { state, capture: Capture { transaction_id: transaction_id(order), amount } });
+        let capture = Capture { transaction_id: transaction_id(order), amount };
+        return Ok(Stored { order, created_at: Timestamp(at), state, capture });
     }
     find(connection, order)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 fn find(connection: &Connection, order: OrderId) -> rusqlite::Result<Option<Stored>> {
     connection
-        .prepare_cached("SELECT amount, currency, state FROM charges WHERE order_id = ?")?
+        .prepare_cached("SELECT amount, currency, state, created_at FROM charges WHERE order_id = ?")?
         .query_row([order.0.into_bytes()], |row| {
             let capture = Capture { transaction_id: transaction_id(order), amount: amount(row, 0)? };
-            Ok(Stored { state: state(row, 2)?, capture })
+            Ok(Stored { order, created_at: Timestamp(row.get(3)?), state: state(row, 2)?, capture })
         })
         .optional()
 }
@@ -363,6 +480,7 @@ fn amount(row: &Row<'_>, column: usize) -> rusqlite::Result<Money> {
 
 fn state_word(state: ChargeState) -> &'static str {
     match state {
+        ChargeState::Waiting => "waiting",
         ChargeState::Captured => "captured",
         ChargeState::Declined => "declined",
         ChargeState::Voided => "voided",
@@ -372,6 +490,7 @@ fn state_word(state: ChargeState) -> &'static str {
 
 fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<ChargeState> {
     Ok(match row.get_ref(column)?.as_str()? {
+        "waiting" => ChargeState::Waiting,
         "captured" => ChargeState::Captured,
         "declined" => ChargeState::Declined,
         "voided" => ChargeState::Voided,

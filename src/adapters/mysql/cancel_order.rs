@@ -33,6 +33,23 @@ pub async fn request_cancel(
         return Ok(CancelRequest::NotFound);
     };
     match (order.status, saga) {
+        (OrderStatus::Pending, Some(saga)) if saga.waits_until.is_some() => {
+            // Nobody drives a saga that waits: whoever is told of the wish does, and may only undo it.
+            let message = Message::default()
+                .words("UPDATE saga_states SET cancel_wanted = 1, undoing = ")
+                .value(Reason::CancelledByCustomer.as_str())
+                .words(", owner = ")
+                .value(&driver.instance)
+                .words(", epoch = epoch + 1, waiting_until = NULL, updated_at = ")
+                .value(at.0)
+                .words(" WHERE saga_id = ")
+                .value(&id)
+                .words("; COMMIT");
+            send(connection, message).await?;
+            let saga = sagas::open_saga(connection, id).await?;
+            let saga = saga.ok_or_else(|| DbError::Unreadable("the saga is gone".into()))?;
+            Ok(CancelRequest::Undo(Box::new(saga)))
+        }
         (OrderStatus::Pending, Some(saga)) if saga.undoing.is_none() => {
             let message = Message::default()
                 .words("UPDATE saga_states SET cancel_wanted = 1, updated_at = ")

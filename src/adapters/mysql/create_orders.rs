@@ -147,8 +147,9 @@ fn existing(known: &Known, new: &NewOrder) -> Option<Created> {
         (None, None) => None,
         (Some(order), saga) if order.status == OrderStatus::Pending => {
             // Without a saga it was created by this very batch.
+            let at_rest = |saga: &SagaRow| saga.stuck || saga.waits_until.is_some();
             let goes_on =
-                saga.is_none_or(|saga| saga.driver == new.driver && saga.undoing.is_none() && !saga.stuck);
+                saga.is_none_or(|saga| saga.driver == new.driver && saga.undoing.is_none() && !at_rest(saga));
             let order = Arc::clone(order);
             Some(if goes_on { Ok(order) } else { Err(CreateOrderError::Driven(order)) })
         }

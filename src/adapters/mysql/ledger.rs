@@ -10,25 +10,26 @@ use mysql_async::Conn;
 use tokio::time::{Instant, timeout};
 
 use crate::domain::{
-    Digest, Driver, Event, InstanceId, NewProduct, Order, OrderId, Product, ProductChange, ProductId, Reason,
-    Shelf, StepName, StockLevel, Timestamp, UserId,
+    Digest, Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange,
+    ProductId, Reason, Shelf, StepName, StockLevel, Timestamp, UserId,
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
     CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, ProductError, ProductQuery,
-    Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::error::{DbError, Remedy, Result};
 use super::members::{Members, OpenError, Settings};
 use super::outbox::Feed;
 use super::rows::{SELECT_ORDER, digest, find_order, order_head, order_id, with_lines, word};
+use super::sagas::SagaRow;
 use super::session::{ask, roll_back, take};
 use super::sql::Message;
 use super::{
     accounts, cancel_order, confirm_orders, create_orders, migrations, outbox, products, sagas, shelves,
-    undo_orders,
+    undo_orders, waiting,
 };
 
 /// How long a call goes on trying. A database that is restarted, or fails over, is back within this time as a
@@ -180,8 +181,10 @@ async fn find_purchase(
     let Some(mut row) = ask(connection, message).await?.into_iter().next() else { return Ok(None) };
     let (id, body) = (order_id(&mut row, 0)?, digest(&mut row, 1)?);
     // The saga first: one that has ended by then is seen in the order.
-    let stuck = sagas::find(connection, id).await?.is_some_and(|saga| saga.stuck);
-    Ok(find_order(connection, id).await?.map(|order| KnownPurchase { order, body, stuck }))
+    let saga = sagas::find(connection, id).await?;
+    let stuck = saga.as_ref().is_some_and(|saga| saga.stuck);
+    let next_action = saga.filter(SagaRow::needs_customer).and_then(|saga| saga.next_action);
+    Ok(find_order(connection, id).await?.map(|order| KnownPurchase { order, body, stuck, next_action }))
 }
 
 async fn standings(connection: &mut Conn, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>> {
@@ -292,6 +295,43 @@ impl Ledger for MysqlLedger {
     ) -> std::result::Result<CancelRequest, Unavailable> {
         self.write(move |connection| {
             Box::pin(cancel_order::request_cancel(connection, order, user, driver, at))
+        })
+        .await
+    }
+
+    async fn rest_sagas(&self, batch: Vec<Rest>) -> Vec<std::result::Result<(), SagaError>> {
+        self.write_batch(batch, |connection, batch| {
+            Box::pin(async move { waiting::rest(connection, &batch).await })
+        })
+        .await
+    }
+
+    async fn wake_saga(
+        &self,
+        saga: OrderId,
+        instance: InstanceId,
+        at: Timestamp,
+    ) -> std::result::Result<Option<OpenSaga>, Unavailable> {
+        self.write(move |connection| Box::pin(waiting::wake(connection, saga, instance, at))).await
+    }
+
+    async fn wake_due_sagas(
+        &self,
+        instance: InstanceId,
+        at: Timestamp,
+        limit: usize,
+    ) -> std::result::Result<Vec<OpenSaga>, Unavailable> {
+        self.write(move |connection| Box::pin(waiting::wake_due(connection, instance, at, limit))).await
+    }
+
+    async fn next_actions(
+        &self,
+        orders: &[OrderId],
+    ) -> std::result::Result<HashMap<OrderId, NextAction>, Unavailable> {
+        let orders: Arc<[OrderId]> = orders.into();
+        self.write(move |connection| {
+            let orders = Arc::clone(&orders);
+            Box::pin(async move { waiting::next_actions(connection, &orders).await })
         })
         .await
     }

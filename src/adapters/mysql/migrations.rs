@@ -9,8 +9,9 @@ use super::session::{ask, take};
 use super::sql::Message;
 
 /// SQL in the order it is applied; the table `schema_version` counts what was.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/mysql/0001_shop.sql"),
+    include_str!("../../../migrations/mysql/0002_waiting_for_customer.sql"),
     include_str!("../../../migrations/mysql/0003_events.sql"),
 ];
 

@@ -21,6 +21,7 @@ mod session;
 mod shelves;
 mod sql;
 mod undo_orders;
+mod waiting;
 
 pub use consumer_store::MysqlConsumerStore;
 pub use ledger::MysqlLedger;

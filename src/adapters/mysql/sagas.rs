@@ -8,7 +8,7 @@ use std::time::Duration;
 use mysql_async::{Conn, Row};
 
 use crate::domain::{
-    Basket, Driver, InstanceId, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
+    Basket, Driver, InstanceId, NextAction, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
 };
 use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
 
@@ -16,6 +16,7 @@ use super::error::Result;
 use super::rows::{digest, driver, find_orders, flag, optional_word, order_id, word};
 use super::session::{ask, roll_back, send, take};
 use super::sql::Message;
+use super::waiting::next_action;
 
 /// The clock of the database, in milliseconds.
 const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
@@ -31,11 +32,21 @@ pub struct SagaRow {
     pub payment_token: Option<PaymentToken>,
     pub driver: Driver,
     pub updated_at: Timestamp,
+    /// Until when it waits for its customer; `None` when it does not.
+    pub waits_until: Option<Timestamp>,
+    pub next_action: Option<NextAction>,
+}
+
+impl SagaRow {
+    /// Whether its customer has to act, as far as is known: also while somebody looks.
+    pub fn needs_customer(&self) -> bool {
+        self.next_action.is_some() && self.undoing.is_none() && !self.cancel_wanted && !self.stuck
+    }
 }
 
 /// `SELECT` of the columns that [`saga_row`] reads.
 pub const SELECT_SAGA: &str = "SELECT saga_id, current_step, undoing, cancel_wanted, stuck, tombstone, state_data, \
-     owner, epoch, updated_at FROM saga_states ";
+     owner, epoch, updated_at, waiting_until, next_action FROM saga_states ";
 
 fn saga_row(row: &mut Row) -> Result<SagaRow> {
     Ok(SagaRow {
@@ -48,6 +59,8 @@ fn saga_row(row: &mut Row) -> Result<SagaRow> {
         payment_token: take::<Option<String>>(row, 6)?.map(|token| PaymentToken(token.into())),
         driver: driver(row, 7)?,
         updated_at: Timestamp(take(row, 9)?),
+        waits_until: take::<Option<i64>>(row, 10)?.map(Timestamp),
+        next_action: next_action(row, 11)?,
     })
 }
 
@@ -75,7 +88,7 @@ pub async fn park(
     undoing: Option<Reason>,
 ) -> Result<std::result::Result<(), SagaError>> {
     let message = Message::default()
-        .words("UPDATE saga_states SET stuck = 1, current_step = ")
+        .words("UPDATE saga_states SET stuck = 1, waiting_until = NULL, current_step = ")
         .value(step.as_str())
         .words(", undoing = COALESCE(undoing, ")
         .value(undoing.map(Reason::as_str))
@@ -112,8 +125,8 @@ pub async fn retire(connection: &mut Conn, instance: InstanceId) -> Result<()> {
     send(connection, message).await.map(drop)
 }
 
-/// Makes `instance` the owner of the unfinished sagas of instances that are silent, and lists them. Rows
-/// that a transaction is at work on are left to the next time: their owner may be slow and not gone.
+/// Makes `instance` the owner of the unfinished sagas of instances that are silent, unless they wait for their
+/// customer, and lists them. Rows that a transaction is at work on are left to the next time: their owner may be slow and not gone.
 pub async fn claim(
     connection: &mut Conn,
     instance: InstanceId,
@@ -124,7 +137,7 @@ pub async fn claim(
     let message = Message::begin()
         .words(
             "SELECT s.saga_id FROM saga_states s LEFT JOIN instances i ON i.instance_id = s.owner \
-             WHERE s.tombstone = 0 AND s.owner <> ",
+             WHERE s.tombstone = 0 AND s.waiting_until IS NULL AND s.owner <> ",
         )
         .value(&instance)
         .words(" AND (i.heartbeat_at IS NULL OR i.heartbeat_at < ")
@@ -171,15 +184,16 @@ pub async fn forget(connection: &mut Conn, before: Timestamp) -> Result<bool> {
     Ok(answers.get(1).is_some_and(|keys| i64::try_from(keys.affected) == Ok(KEYS_PER_GO)))
 }
 
-/// Unfinished sagas, stuck ones last, oldest first.
+/// Unfinished sagas, oldest first; those that wait come after the others, and stuck ones last.
 pub async fn open(connection: &mut Conn, limit: usize) -> Result<Vec<OpenSaga>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let which =
-        Message::default().words(SELECT_SAGA).words("WHERE tombstone = 0 ORDER BY stuck, saga_id LIMIT ");
+    let which = Message::default()
+        .words(SELECT_SAGA)
+        .words("WHERE tombstone = 0 ORDER BY stuck, waiting_until IS NOT NULL, saga_id LIMIT ");
     read_open(connection, which.value(limit)).await
 }
 
-/// Unfinished sagas of an instance that are not stuck and have not moved since `before`.
+/// Unfinished sagas of an instance that are not stuck, wait for nobody and have not moved since `before`.
 pub async fn idle(
     connection: &mut Conn,
     instance: InstanceId,
@@ -188,7 +202,7 @@ pub async fn idle(
 ) -> Result<Vec<OpenSaga>> {
     let which = Message::default()
         .words(SELECT_SAGA)
-        .words("WHERE tombstone = 0 AND stuck = 0 AND owner = ")
+        .words("WHERE tombstone = 0 AND stuck = 0 AND waiting_until IS NULL AND owner = ")
         .value(&instance)
         .words(" AND updated_at < ")
         .value(before.0)
@@ -222,7 +236,7 @@ pub async fn open_saga(connection: &mut Conn, id: OrderId) -> Result<Option<Open
 }
 
 /// The sagas that a `SELECT` names, with all that is needed to go on. One that ends meanwhile is left out.
-async fn read_open(connection: &mut Conn, which: Message) -> Result<Vec<OpenSaga>> {
+pub async fn read_open(connection: &mut Conn, which: Message) -> Result<Vec<OpenSaga>> {
     let mut rows = ask(connection, which).await?;
     let sagas = rows.iter_mut().map(saga_row).collect::<Result<Vec<_>>>()?;
     if sagas.is_empty() {
@@ -254,6 +268,8 @@ async fn read_open(connection: &mut Conn, which: Message) -> Result<Vec<OpenSaga
             driver: saga.driver,
             progress: saga.undoing.map_or(Progress::Forward, Progress::Undoing),
             stuck: saga.stuck.then_some(saga.step),
+            waits_until: saga.waits_until,
+            next_action: saga.next_action,
             updated_at: saga.updated_at,
         })
     };

@@ -62,7 +62,7 @@ pub async fn mark_undoing(
         let status = held.orders.get(&saga.id).map(|order| order.status);
         answers.push(if held.mine(saga).is_some() {
             message = message
-                .words("UPDATE saga_states SET undoing = COALESCE(undoing, ")
+                .words("UPDATE saga_states SET waiting_until = NULL, undoing = COALESCE(undoing, ")
                 .value(reason.as_str())
                 .words("), current_step = ")
                 .value(StepName::TakePayment.as_str())

@@ -23,6 +23,16 @@ pub fn request_cancel(
         OrderStatus::Cancelled => Ok(CancelRequest::Done(order)),
         OrderStatus::Failed => Ok(CancelRequest::NotPossible(order)),
         OrderStatus::Pending => {
+            // Nobody drives a saga that waits: whoever is told of the wish does, and may only undo it.
+            let woken = connection.execute(
+                "UPDATE saga_states SET cancel_wanted = 1, undoing = ?, owner = ?, epoch = epoch + 1, \
+                 waiting_until = NULL, updated_at = ? WHERE saga_id = ? AND waiting_until IS NOT NULL",
+                params![Reason::CancelledByCustomer.as_str(), driver.instance.0.into_bytes(), at.0, blob(id)],
+            )?;
+            if woken == 1 {
+                let saga = sagas::open_saga(connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                return Ok(CancelRequest::Undo(Box::new(saga)));
+            }
             let recorded = connection.execute(
                 "UPDATE saga_states SET cancel_wanted = 1, updated_at = ? \
                  WHERE saga_id = ? AND undoing IS NULL AND tombstone = 0",

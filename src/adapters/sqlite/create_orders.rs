@@ -233,7 +233,8 @@ fn existing(
     let saga = sagas::find(connection, new.id)?;
     Ok(match (order, saga) {
         (Some(order), Some(saga)) if order.status == OrderStatus::Pending => {
-            let goes_on = saga.driver == new.driver && saga.undoing.is_none() && !saga.stuck;
+            let at_rest = saga.stuck || saga.waits_until.is_some();
+            let goes_on = saga.driver == new.driver && saga.undoing.is_none() && !at_rest;
             Some(if goes_on { Ok(order) } else { Err(CreateOrderError::Driven(order)) })
         }
         (None, None) => None,

@@ -1,5 +1,6 @@
 //! [`Ledger`] over one SQLite file: writes through the group commit, reads beside it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use crate::domain::{
-    Digest, Driver, Event, InstanceId, NewProduct, Order, OrderId, Product, ProductChange, ProductId, Reason,
-    Shelf, StepName, StockLevel, Timestamp, UserId,
+    Digest, Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange,
+    ProductId, Reason, Shelf, StepName, StockLevel, Timestamp, UserId,
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
     CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, ProductError, ProductQuery,
-    Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
@@ -24,15 +25,20 @@ use super::file::{OpenError, StoreFile};
 use super::key_filter::{KeyFilter, REMEMBERED};
 use super::readers::Readers;
 use super::rows::{blob, digest, find_order, order_head, select_orders, with_lines, word};
+use super::sagas::SagaRow;
 use super::writer::{WriteError, Writer};
 use super::{
     accounts, cancel_order, confirm_orders, create_orders, outbox, products, sagas, shelves, undo_orders,
+    waiting,
 };
 
 const FILE: StoreFile = StoreFile {
     name: "ledger",
     application_id: 0x48_4f_4c_44, // "HOLD"
-    migrations: &[include_str!("../../../migrations/sqlite/0001_shop.sql")],
+    migrations: &[
+        include_str!("../../../migrations/sqlite/0001_shop.sql"),
+        include_str!("../../../migrations/sqlite/0002_waiting_for_customer.sql"),
+    ],
 };
 
 /// The ledger of the embedded profile.
@@ -129,8 +135,10 @@ impl Ledger for SqliteLedger {
             let Some((id, body)) = customers.find_by_key(connection, user, key, since)? else {
                 return Ok(None);
             };
-            let stuck = sagas::find(connection, id)?.is_some_and(|saga| saga.stuck);
-            Ok(find_order(connection, id)?.map(|order| KnownPurchase { order, body, stuck }))
+            let saga = sagas::find(connection, id)?;
+            let stuck = saga.as_ref().is_some_and(|saga| saga.stuck);
+            let next_action = saga.filter(SagaRow::needs_customer).and_then(|saga| saga.next_action);
+            Ok(find_order(connection, id)?.map(|order| KnownPurchase { order, body, stuck, next_action }))
         };
         self.readers.read(query).await
     }
@@ -171,6 +179,38 @@ impl Ledger for SqliteLedger {
         at: Timestamp,
     ) -> Result<CancelRequest, Unavailable> {
         self.write(move |connection| cancel_order::request_cancel(connection, order, user, driver, at)).await
+    }
+
+    async fn rest_sagas(&self, batch: Vec<Rest>) -> Vec<Result<(), SagaError>> {
+        self.write_batch(batch, waiting::rest).await
+    }
+
+    async fn wake_saga(
+        &self,
+        saga: OrderId,
+        instance: InstanceId,
+        at: Timestamp,
+    ) -> Result<Option<OpenSaga>, Unavailable> {
+        self.write(move |connection| waiting::wake(connection, saga, instance, at)).await
+    }
+
+    async fn wake_due_sagas(
+        &self,
+        instance: InstanceId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OpenSaga>, Unavailable> {
+        // Beside the writer first: as a rule nothing is due.
+        let due = self.readers.read(move |connection| waiting::due(connection, at, limit)).await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |connection| waiting::wake_due(connection, &due, instance, at)).await
+    }
+
+    async fn next_actions(&self, orders: &[OrderId]) -> Result<HashMap<OrderId, NextAction>, Unavailable> {
+        let orders = orders.to_vec();
+        self.readers.read(move |connection| waiting::next_actions(connection, &orders)).await
     }
 
     async fn park_saga(

@@ -18,6 +18,7 @@ mod rows;
 mod sagas;
 mod shelves;
 mod undo_orders;
+mod waiting;
 mod writer;
 
 pub use consumer_store::SqliteConsumerStore;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::domain::{
-    Basket, Digest, Driver, InstanceId, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
+    Basket, Digest, Driver, InstanceId, NextAction, OrderId, PaymentToken, Purchase, Reason, StepName,
+    Timestamp,
 };
 use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
 
 use super::rows::{blob, digest, driver, find_order, optional_word, order_id, word};
+use super::waiting::next_action;
 
 /// A row of `saga_states`.
 pub struct SagaRow {
@@ -21,10 +23,21 @@ pub struct SagaRow {
     pub payment_token: Option<PaymentToken>,
     pub driver: Driver,
     pub updated_at: Timestamp,
+    /// Until when it waits for its customer; `None` when it does not.
+    pub waits_until: Option<Timestamp>,
+    pub next_action: Option<NextAction>,
+    pub cancel_wanted: bool,
 }
 
-const COLUMNS: &str =
-    "saga_id, current_step, undoing, stuck, tombstone, state_data, owner, epoch, updated_at";
+impl SagaRow {
+    /// Whether its customer has to act, as far as is known: also while somebody looks.
+    pub fn needs_customer(&self) -> bool {
+        self.next_action.is_some() && self.undoing.is_none() && !self.cancel_wanted && !self.stuck
+    }
+}
+
+const COLUMNS: &str = "saga_id, current_step, undoing, stuck, tombstone, state_data, owner, epoch, updated_at, \
+     waiting_until, next_action, cancel_wanted";
 
 fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
     Ok(SagaRow {
@@ -36,6 +49,9 @@ fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
         payment_token: row.get::<_, Option<String>>(5)?.map(|token| PaymentToken(token.into())),
         driver: driver(row, 6)?,
         updated_at: Timestamp(row.get(8)?),
+        waits_until: row.get::<_, Option<i64>>(9)?.map(Timestamp),
+        next_action: next_action(row, 10)?,
+        cancel_wanted: row.get(11)?,
     })
 }
 
@@ -65,8 +81,8 @@ pub fn park(
     undoing: Option<Reason>,
 ) -> rusqlite::Result<Result<(), SagaError>> {
     let parked = connection.execute(
-        "UPDATE saga_states SET stuck = 1, current_step = ?, undoing = coalesce(undoing, ?), updated_at = ? \
-         WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0",
+        "UPDATE saga_states SET stuck = 1, current_step = ?, undoing = coalesce(undoing, ?), updated_at = ?, \
+         waiting_until = NULL WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0",
         params![
             step.as_str(),
             undoing.map(Reason::as_str),
@@ -85,7 +101,8 @@ pub fn park(
     }))
 }
 
-/// Makes `instance` the owner of every unfinished saga that is not its own, and lists them.
+/// Makes `instance` the owner of every unfinished saga that is not its own and waits for nobody, and lists
+/// them.
 pub fn claim(
     connection: &Connection,
     instance: InstanceId,
@@ -94,7 +111,7 @@ pub fn claim(
     let owner = instance.0.into_bytes();
     let mut statement = connection.prepare(
         "UPDATE saga_states SET owner = ?1, epoch = epoch + 1, updated_at = ?2 \
-         WHERE tombstone = 0 AND owner <> ?1 RETURNING saga_id",
+         WHERE tombstone = 0 AND waiting_until IS NULL AND owner <> ?1 RETURNING saga_id",
     )?;
     let claimed: Vec<OrderId> = statement
         .query_map(params![owner, at.0], |row| order_id(row, 0))?
@@ -102,7 +119,7 @@ pub fn claim(
     claimed.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
 }
 
-/// Unfinished sagas of an instance that are not stuck and have not moved since `before`.
+/// Unfinished sagas of an instance that are not stuck, wait for nobody and have not moved since `before`.
 pub fn idle(
     connection: &Connection,
     instance: InstanceId,
@@ -110,8 +127,8 @@ pub fn idle(
     limit: usize,
 ) -> rusqlite::Result<Vec<OpenSaga>> {
     let mut statement = connection.prepare_cached(
-        "SELECT saga_id FROM saga_states WHERE tombstone = 0 AND stuck = 0 AND owner = ? AND updated_at < ? \
-         ORDER BY saga_id LIMIT ?",
+        "SELECT saga_id FROM saga_states WHERE tombstone = 0 AND stuck = 0 AND waiting_until IS NULL \
+         AND owner = ? AND updated_at < ? ORDER BY saga_id LIMIT ?",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids: Vec<OrderId> = statement
@@ -120,10 +137,11 @@ pub fn idle(
     ids.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
 }
 
-/// Unfinished sagas, stuck ones last, oldest first.
+/// Unfinished sagas, oldest first; those that wait come after the others, and stuck ones last.
 pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenSaga>> {
     let mut statement = connection.prepare_cached(
-        "SELECT saga_id FROM saga_states WHERE tombstone = 0 ORDER BY stuck, saga_id LIMIT ?",
+        "SELECT saga_id FROM saga_states WHERE tombstone = 0 \
+         ORDER BY stuck, waiting_until IS NOT NULL, saga_id LIMIT ?",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids: Vec<OrderId> =
@@ -171,6 +189,8 @@ pub fn open_saga(connection: &Connection, id: OrderId) -> rusqlite::Result<Optio
         driver: row.driver,
         progress: row.undoing.map_or(Progress::Forward, Progress::Undoing),
         stuck: row.stuck.then_some(row.step),
+        waits_until: row.waits_until,
+        next_action: row.next_action,
         updated_at: row.updated_at,
     }))
 }

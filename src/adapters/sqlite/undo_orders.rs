@@ -23,8 +23,8 @@ pub fn mark_undoing(
 fn mark(connection: &Connection, saga: &SagaRef, reason: Reason) -> rusqlite::Result<Result<(), SagaError>> {
     let marked = connection
         .prepare_cached(
-            "UPDATE saga_states SET undoing = coalesce(undoing, ?), current_step = ?, updated_at = ? \
-             WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0",
+            "UPDATE saga_states SET undoing = coalesce(undoing, ?), current_step = ?, updated_at = ?, \
+             waiting_until = NULL WHERE saga_id = ? AND owner = ? AND epoch = ? AND tombstone = 0",
         )?
         .execute(params![
             reason.as_str(),

@@ -14,7 +14,7 @@ use crate::http::extract::{Customer, IdempotencyKey, Json, Object, text};
 use crate::http::problem::{Kind, Problem};
 use crate::saga::{Answer, PurchaseAnswer};
 
-use super::located;
+use super::{located, located_with};
 
 /// Characters of a payment token.
 const TOKEN_MAX: usize = 255;
@@ -43,7 +43,7 @@ pub struct CreateOrderLine {
     params(("Idempotency-Key" = String, Header, description = "New for each purchase, the same for each retry")),
     responses(
         (status = 201, description = "CONFIRMED", body = crate::http::openapi::Order),
-        (status = 202, description = "Still PENDING; follow Location", body = crate::http::openapi::Order),
+        (status = 202, description = "Still PENDING: follow Location, or next_action where the customer has to act first", body = crate::http::openapi::Order),
         (status = 402, description = "payment-declined", body = crate::http::openapi::Problem),
         (status = 409, description = "out-of-stock, price-changed, attempt-expired", body = crate::http::openapi::Problem),
         (status = 422, description = "invalid-request, idempotency-key-reused", body = crate::http::openapi::Problem),
@@ -80,11 +80,22 @@ pub async fn create_order(
         at,
         deadline: at.plus(shop.config.engine().answer_within),
     };
-    match shop.engine.purchase(purchase).await? {
+    answered(shop.engine.purchase(purchase).await?, &body.lines)
+}
+
+/// What a buyer is told.
+pub(super) fn answered(
+    answer: PurchaseAnswer,
+    lines: &[Object<CreateOrderLine>],
+) -> Result<Response, Problem> {
+    match answer {
         PurchaseAnswer::Ended(Answer::Order(order)) => ended(&order),
         PurchaseAnswer::Ended(Answer::Elsewhere(order) | Answer::Stuck(order))
         | PurchaseAnswer::Pending(order) => Ok(located(StatusCode::ACCEPTED, &order)),
-        PurchaseAnswer::Ended(Answer::Refused(refusal)) => Err(refused(refusal, &body.lines)),
+        PurchaseAnswer::Ended(Answer::NeedsCustomer(order, next_action)) => {
+            Ok(located_with(StatusCode::ACCEPTED, &order, Some(next_action)))
+        }
+        PurchaseAnswer::Ended(Answer::Refused(refusal)) => Err(refused(refusal, lines)),
         PurchaseAnswer::KeyReused => {
             Err(Problem::new(Kind::IdempotencyKeyReused, "This key was used for another order."))
         }
@@ -119,6 +130,9 @@ fn ended(order: &Order) -> Result<Response, Problem> {
         }
         (OrderStatus::Failed, Some(Reason::PaymentUnknown)) => {
             failed(Kind::PaymentUnknown, "The payment provider did not answer; the payment was voided.")
+        }
+        (OrderStatus::Failed, Some(Reason::Expired)) => {
+            failed(Kind::OrderFailed, "The payment was not accepted in time; the order was undone.")
         }
         (OrderStatus::Failed, _) => failed(Kind::OrderFailed, "The order was undone."),
     }

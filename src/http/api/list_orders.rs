@@ -5,11 +5,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
+use crate::domain::OrderStatus;
 use crate::http::Shop;
 use crate::http::extract::{Customer, Query, page_size};
 use crate::http::problem::Problem;
 
-use super::{Page, json};
+use super::{OrderView, Page, json};
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -32,8 +33,16 @@ pub async fn list_orders(
     let limit = page_size(query.limit)?;
     let before = query.cursor.as_deref().map(str::parse).transpose();
     let before = before.map_err(|_| Problem::invalid("cursor", "is not one that this shop gave"))?;
-    let items = shop.stores.ledger.orders_of(user, before, limit).await?;
-    let full = items.len() == limit;
-    let next_cursor = items.last().filter(|_| full).map(|order| order.id.to_string());
+    let orders = shop.stores.ledger.orders_of(user, before, limit).await?;
+    let pending = orders.iter().filter(|order| order.status == OrderStatus::Pending);
+    let pending: Vec<_> = pending.map(|order| order.id).collect();
+    let mut actions = match pending.is_empty() {
+        true => Default::default(),
+        false => shop.stores.ledger.next_actions(&pending).await?,
+    };
+    let full = orders.len() == limit;
+    let next_cursor = orders.last().filter(|_| full).map(|order| order.id.to_string());
+    let items: Vec<_> =
+        orders.iter().map(|order| OrderView { order, next_action: actions.remove(&order.id) }).collect();
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Order, OrderId, Reason, Timestamp, UserId};
+use crate::domain::{NextAction, Order, OrderId, Reason, Timestamp, UserId};
 use crate::http::Shop;
 use crate::http::extract::{Admin, Query, page_size};
 use crate::http::problem::Problem;
@@ -36,6 +36,11 @@ struct SagaView<'a> {
     stuck_at: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     undoing: Option<Reason>,
+    /// It waits for its customer, until then at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_action: Option<&'a NextAction>,
     owner: uuid::Uuid,
     epoch: u32,
     updated_at: Timestamp,
@@ -53,6 +58,8 @@ impl<'a> From<&'a OpenSaga> for SagaView<'a> {
                 Progress::Forward => None,
                 Progress::Undoing(reason) => Some(reason),
             },
+            waits_until: saga.waits_until,
+            next_action: saga.waits_until.and(saga.next_action.as_ref()),
             owner: saga.driver.instance.0,
             epoch: saga.driver.epoch,
             updated_at: saga.updated_at,

@@ -3,6 +3,7 @@
 pub mod adjust_stock;
 pub mod cancel_order;
 pub mod change_product;
+pub mod continue_payment;
 pub mod create_order;
 pub mod create_product;
 pub mod health;
@@ -26,7 +27,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::{Order, OrderId, Product};
+use crate::domain::{NextAction, Order, OrderId, Product};
 
 /// A JSON answer.
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
@@ -39,9 +40,24 @@ fn raw_json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// An order as its customer sees it.
+#[derive(Serialize)]
+struct OrderView<'a> {
+    #[serde(flatten)]
+    order: &'a Order,
+    /// What the customer has to do before the payment can be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_action: Option<NextAction>,
+}
+
 /// An order, with its address.
 fn located(status: StatusCode, order: &Order) -> Response {
-    let mut response = json(status, order);
+    located_with(status, order, None)
+}
+
+/// The same, and what its customer has to do.
+fn located_with(status: StatusCode, order: &Order, next_action: Option<NextAction>) -> Response {
+    let mut response = json(status, &OrderView { order, next_action });
     let location = location(order.id).parse().expect("a UUID fits into a header");
     response.headers_mut().insert(header::LOCATION, location);
     response

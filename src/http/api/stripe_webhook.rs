@@ -67,13 +67,16 @@ pub async fn stripe_webhook(
     let event: Event = from_json(&body)?;
     let order = event.data.object.metadata.and_then(|metadata| metadata.order_id?.parse().ok());
     if let (Some(order), true) = (order, ENDINGS.contains(&&*event.kind)) {
-        customer_has_acted(&shop, order, &event.kind);
+        customer_has_acted(&shop, order, &event.kind).await;
     }
     Ok(super::json(StatusCode::OK, &json!({ "received": true })))
 }
 
-/// The saga of this order, if it waits for its customer, should ask the gateway again now instead of at its next
-/// look. Whether there is such a saga, and what came of the payment, is for the ledger and the gateway to say.
-fn customer_has_acted(_: &Shop, order: OrderId, kind: &str) {
+/// The saga of this order, if it waits for its customer, asks the gateway again now instead of at its next look.
+/// What came of the payment is for the gateway to say.
+async fn customer_has_acted(shop: &Shop, order: OrderId, kind: &str) {
     tracing::debug!(%order, kind, "Stripe tells of a payment");
+    if let Err(error) = shop.engine.nudge(order).await {
+        tracing::warn!(%error, %order, "an order that Stripe tells of could not be looked at at once");
+    }
 }

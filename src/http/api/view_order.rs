@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::domain::{Order, OrderId, UserId};
+use crate::domain::{Order, OrderId, OrderStatus, UserId};
 use crate::http::Shop;
 use crate::http::extract::{Customer, OrderPath};
 use crate::http::problem::{Kind, Problem};
 
-use super::json;
+use super::{OrderView, json};
 
 /// Shows an order.
 #[utoipa::path(get, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = uuid::Uuid, Path)),
@@ -24,7 +24,12 @@ pub async fn view_order(
     Customer(user): Customer,
     OrderPath(id): OrderPath,
 ) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &*own_order(&shop, user, id).await?))
+    let order = own_order(&shop, user, id).await?;
+    let next_action = match order.status {
+        OrderStatus::Pending => shop.stores.ledger.next_actions(&[id]).await?.remove(&id),
+        _ => None,
+    };
+    Ok(json(StatusCode::OK, &OrderView { order: &order, next_action }))
 }
 
 /// An order of `user`; somebody else's is as good as none.

@@ -15,3 +15,4 @@ mod payments;
 mod products;
 mod sale;
 mod stripe;
+mod waiting;

@@ -157,3 +157,24 @@ async fn kills_while_the_gateway_times_out_after_charging_lose_no_order_and_no_m
     assert!(seen.acknowledged > 50 && seen.unanswered > 30, "there was too little load: {seen:?}");
     assert!(seen.recoveries > 5, "the kills came too early or too late: {seen:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_customers_have_to_accept_lose_no_order_and_no_money() {
+    let mut dice = ChaCha8Rng::seed_from_u64(seed());
+    let template = Arc::new(Template::of(DAYS[2]).await);
+    let mut seen = Seen::default();
+    for number in 0..15 {
+        eprintln!("round {number}: {seen:?}");
+        let mut settings = patience(&mut dice);
+        settings.extend([
+            ("HOLDFAST_PAYMENTS__FAULTS__SEED", dice.random_range(0..1_000_000).to_string()),
+            ("HOLDFAST_PAYMENTS__FAULTS__NEEDS_CUSTOMER_RATE", "0.3".to_owned()),
+            ("HOLDFAST_PAYMENTS__FAULTS__CUSTOMER_AFTER_MS", dice.random_range(1..60).to_string()),
+            ("HOLDFAST_PAYMENTS__FAULTS__TIMEOUT_AFTER_RATE", "0.1".to_owned()),
+        ]);
+        let shop = Shop { site: Site::new(), settings };
+        round(&template, &mut dice, shop, &["tok_3ds", "tok_declined", "tok_late"], &mut seen).await;
+    }
+    eprintln!("{seen:?}");
+    assert!(seen.acknowledged > 50 && seen.unanswered > 20, "there was too little load: {seen:?}");
+}

@@ -194,6 +194,23 @@ async fn the_8th_of_december_is_sold_again_to_the_last_unit_and_penny() {
 }
 
 #[tokio::test]
+async fn a_day_whose_customers_have_to_accept_is_sold_to_the_last_unit_and_penny_by_itself() {
+    let (file, lines) = (file_of(DAYS[0]), lines_of(DAYS[0]));
+    let site = Site::new();
+    site.holdfast(&["import", "--format", "online-retail"]).arg(&file).run().await;
+    let shop = site.shop().env("HOLDFAST_PAYMENTS__FAULTS__NEEDS_CUSTOMER_RATE", "0.2");
+    let server = shop.env("HOLDFAST_PAYMENTS__FAULTS__CUSTOMER_AFTER_MS", "50").open().await;
+    let replay = site.holdfast(&["replay", "--json", "--target", server.url()]).arg(&file);
+    let replayed = replay.run().await.json();
+    assert_eq!(replayed["outcome"]["orders_confirmed"], replayed["summary"]["orders"], "{replayed}");
+    assert_eq!(replayed["outcome"]["errors"], json!([]), "{replayed}");
+    assert_sold(&site, &lines);
+    server.stop().await;
+    let report = site.audited().await;
+    assert_eq!(report["orders"], json!({ "CONFIRMED": replayed["summary"]["orders"] }));
+}
+
+#[tokio::test]
 async fn a_replay_goes_on_where_a_killed_shop_stopped() {
     let file = file_of(DAYS[2]);
     let site = Site::new();

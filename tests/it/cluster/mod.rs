@@ -9,3 +9,4 @@ mod replay;
 mod retries;
 mod sale;
 mod servers;
+mod waiting;

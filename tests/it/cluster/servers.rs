@@ -20,13 +20,14 @@ use crate::support::wait_for;
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(15);
 
 /// What goes wrong with payments now and then.
-const TOKENS: &[&str] = &["tok_declined", "tok_timeout_after", "tok_late", "tok_duplicate"];
+const TOKENS: &[&str] = &["tok_declined", "tok_timeout_after", "tok_late", "tok_duplicate", "tok_3ds"];
 
 /// A gateway that is waited for only shortly, for which sagas are on their way all the time.
-const GATEWAY: [(&str, &str); 4] = [
+const GATEWAY: [(&str, &str); 5] = [
     ("HOLDFAST_PAYMENTS__FAULTS__LATENCY_MS", "20"),
     ("HOLDFAST_PAYMENTS__FAULTS__TIMEOUT_MS", "50"),
     ("HOLDFAST_PAYMENTS__FAULTS__LATE_MS", "120"),
+    ("HOLDFAST_PAYMENTS__FAULTS__CUSTOMER_AFTER_MS", "150"),
     ("HOLDFAST_CLUSTER__COMPARE_EVERY_MS", "5000"),
 ];
 

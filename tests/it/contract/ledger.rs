@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use holdfast::adapters::sqlite::SqliteLedger;
 use holdfast::domain::{
-    Capture, Driver, Left, Money, NewProduct, Order, OrderId, OrderStatus, PaymentToken, Product,
+    Capture, Driver, Left, Money, NewProduct, NextAction, Order, OrderId, OrderStatus, PaymentToken, Product,
     ProductChange, ProductId, Purchase, Reason, StepName, StockChange, StockLevel, Timestamp, UserId,
 };
 use holdfast::ports::ledger::{
     AccountError, AdjustError, Adjustment, CancelRequest, Confirmation, CreateOrderError, Ledger, NewOrder,
-    OpenSaga, ProductError, ProductQuery, Progress, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    OpenSaga, ProductError, ProductQuery, Progress, Rest, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -843,6 +843,234 @@ async fn unfinished_sagas_are_taken_over_once(books: impl Books) {
     assert_eq!(oldest.iter().map(|saga| saga.order.id).collect::<Vec<_>>(), [first.id, second.id]);
 }
 
+// ── sagas that wait for their customers ──────────────────────────────────────────────────────────
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn action() -> NextAction {
+    NextAction::RedirectToUrl { url: "/challenge/'1\"".into() }
+}
+
+/// Rests for an hour, due in a minute.
+fn rest_of(new: &NewOrder) -> Rest {
+    let at = now();
+    Rest { saga: saga(new), next_action: action(), until: at.plus(60 * MINUTE), look_at: at.plus(MINUTE) }
+}
+
+async fn rest(ledger: &dyn Ledger, new: &NewOrder) -> Result<(), SagaError> {
+    ledger.rest_sagas(vec![rest_of(new)]).await.remove(0)
+}
+
+async fn wake(ledger: &dyn Ledger, order: OrderId, instance: u128) -> Option<OpenSaga> {
+    ledger.wake_saga(order, driver(instance).instance, now()).await.expect("answers")
+}
+
+async fn wake_due(ledger: &dyn Ledger, at: Timestamp, limit: usize) -> Vec<OrderId> {
+    let woken = ledger.wake_due_sagas(driver(7).instance, at, limit).await.expect("answers");
+    assert!(
+        woken.iter().all(|saga| saga.driver.instance == driver(7).instance && saga.waits_until.is_none())
+    );
+    woken.iter().map(|saga| saga.order.id).collect()
+}
+
+async fn a_saga_at_rest_is_nobodys_until_it_is_woken(books: impl Books) {
+    let ledger = books.open().await;
+    let product = stock(&*ledger, &[5]).await[0];
+    let (new, order) = created(&*ledger, &[(product, 2)]).await;
+    let resting = rest_of(&new);
+    assert!(ledger.rest_sagas(Vec::new()).await.is_empty());
+    ledger.rest_sagas(vec![resting.clone()]).await.remove(0).expect("it rests");
+    drop(ledger);
+    let ledger = &*books.open().await;
+    let saga = open(ledger).await.remove(0);
+    assert_eq!((saga.waits_until, &saga.next_action), (Some(resting.until), &Some(action())));
+    assert_eq!((saga.driver, saga.progress, saga.stuck), (new.driver, Progress::Forward, None));
+
+    let later = now().plus(DAY);
+    let claimed = ledger.claim_sagas(driver(2).instance, Duration::ZERO, later).await.expect("answers");
+    assert!(claimed.is_empty(), "nobody has left it behind");
+    let idle = ledger.idle_sagas(new.driver.instance, later, 10).await.expect("answers");
+    assert!(idle.is_empty(), "nor has it stopped");
+    let again = create(ledger, &new).await;
+    assert!(matches!(again, Err(CreateOrderError::Driven(_))), "nor does a retry go on with it: {again:?}");
+    assert!(!ledger.bury_saga(self::saga(&new), Reason::Expired).await.expect("answers"));
+    assert_eq!(standing(ledger, product).await, (5, 2), "its units stay promised");
+    let shelf = ledger.compare(product, &[new.id]).await.expect("answers").expect("a product").shelf;
+    assert_eq!(shelf.pending.iter().map(|hold| hold.saga).collect::<Vec<_>>(), [new.id]);
+    let known = ledger.find_purchase(UserId(1), new.purchase.key, Timestamp(0)).await.expect("answers");
+    assert_eq!(known.expect("known").next_action, Some(action()));
+    let actions = ledger.next_actions(&[new_order_id(), new.id]).await.expect("answers");
+    assert_eq!(actions, [(new.id, action())].into());
+    assert!(ledger.next_actions(&[]).await.expect("answers").is_empty());
+
+    let woken = wake(ledger, new.id, 3).await.expect("it waits");
+    assert_eq!(woken.driver, Driver { instance: driver(3).instance, epoch: 2 });
+    assert_eq!((woken.waits_until, woken.progress), (None, Progress::Forward));
+    assert_eq!(woken.next_action, Some(action()), "whoever looks knows that it waited");
+    assert_eq!(woken.purchase.payment_token, new.purchase.payment_token);
+    assert!(wake(ledger, new.id, 4).await.is_none(), "it is woken once");
+    assert!(matches!(rest(ledger, &new).await, Err(SagaError::Superseded)));
+    assert!(matches!(mark(ledger, &new, Reason::Expired).await, Err(SagaError::Superseded)));
+    assert!(matches!(confirm(ledger, &new, &order).await, Err(SagaError::Superseded)));
+    let actions = ledger.next_actions(&[new.id]).await.expect("answers");
+    assert_eq!(actions.len(), 1, "the customer is shown the same while somebody looks");
+    confirm(ledger, &by(woken.driver, &new), &order).await.expect("confirmed");
+    assert!(ledger.next_actions(&[new.id]).await.expect("answers").is_empty());
+    assert!(wake(ledger, new.id, 4).await.is_none() && wake(ledger, new_order_id(), 4).await.is_none());
+    assert!(matches!(rest(ledger, &by(woken.driver, &new)).await, Err(SagaError::WrongState)));
+}
+
+async fn a_saga_at_rest_is_woken_when_it_is_due(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let mut orders = Vec::new();
+    let at = now();
+    for minutes in [3, 1, 2] {
+        let (new, _) = created(ledger, &[(product, 1)]).await;
+        let look_at = at.plus(minutes * MINUTE);
+        ledger.rest_sagas(vec![Rest { look_at, ..rest_of(&new) }]).await.remove(0).expect("it rests");
+        orders.push(new);
+    }
+    let (_, _) = created(ledger, &[(product, 1)]).await;
+    let [third, first, second] = [0, 1, 2].map(|n: usize| orders[n].id);
+    assert!(wake_due(ledger, Timestamp(at.plus(MINUTE).0 - 1), 10).await.is_empty());
+    assert_eq!(wake_due(ledger, at.plus(MINUTE), 10).await, [first]);
+    assert!(wake_due(ledger, at.plus(MINUTE), 10).await.is_empty(), "once");
+    assert_eq!(wake_due(ledger, at.plus(DAY), 1).await, [second], "the longest due first");
+    assert_eq!(wake_due(ledger, at.plus(DAY), 10).await, [third]);
+    assert!(wake_due(ledger, at.plus(DAY), 10).await.is_empty());
+    // Whoever woke them may die: then they are claimed like others.
+    let claimed = ledger.claim_sagas(driver(9).instance, Duration::ZERO, at).await.expect("answers");
+    assert_eq!(claimed.len(), 4);
+    let waited = claimed.iter().filter(|saga| saga.next_action.is_some());
+    assert!(waited.clone().all(|saga| saga.driver.epoch == 3) && waited.count() == 3);
+}
+
+async fn a_saga_that_is_looked_at_when_its_customer_acts_is_looked_at_again(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let (new, _) = created(ledger, &[(product, 1)]).await;
+    // Also before it rests for the first time.
+    let mut driven = new.clone();
+    for _ in 0..2 {
+        assert!(wake(ledger, new.id, 8).await.is_none());
+        rest(ledger, &driven).await.expect("it rests");
+        assert_eq!(wake_due(ledger, now(), 10).await, [new.id]);
+        let driver = open(ledger).await[0].driver;
+        driven = by(driver, &new);
+    }
+    rest(ledger, &driven).await.expect("it rests");
+    assert!(wake_due(ledger, now(), 10).await.is_empty(), "the mark is for once");
+}
+
+async fn a_wish_to_cancel_wakes_a_saga_to_be_undone(books: impl Books) {
+    let ledger = books.open().await;
+    let product = stock(&*ledger, &[5]).await[0];
+    let (new, order) = created(&*ledger, &[(product, 2)]).await;
+    rest(&*ledger, &new).await.expect("it rests");
+    let others = ledger.request_cancel(new.id, UserId(2), driver(1), now()).await.expect("answers");
+    assert_eq!(word(&others), "not found");
+    let CancelRequest::Undo(woken) = cancel(&*ledger, new.id, driver(5)).await else { panic!("undo it") };
+    assert_eq!(woken.driver, Driver { instance: driver(5).instance, epoch: 2 });
+    assert_eq!((woken.order.status, woken.waits_until), (OrderStatus::Pending, None));
+    assert_eq!(woken.progress, Progress::Undoing(Reason::CancelledByCustomer));
+    drop(ledger);
+    let ledger = &*books.open().await;
+    assert_eq!(word(&cancel(ledger, new.id, driver(6)).await), "under way");
+    assert!(wake(ledger, new.id, 3).await.is_none());
+    assert!(wake_due(ledger, now().plus(DAY), 10).await.is_empty());
+    assert!(ledger.next_actions(&[new.id]).await.expect("answers").is_empty(), "there is nothing left to do");
+    let known = ledger.find_purchase(UserId(1), new.purchase.key, Timestamp(0)).await.expect("answers");
+    assert_eq!(known.expect("known").next_action, None);
+    let mine = by(woken.driver, &new);
+    assert!(matches!(rest(ledger, &mine).await, Err(SagaError::ToBeUndone(Reason::CancelledByCustomer))));
+    assert!(matches!(confirm(ledger, &mine, &order).await, Err(SagaError::ToBeUndone(_))));
+    mark(ledger, &mine, Reason::CancelledByCustomer).await.expect("marked");
+    fail(ledger, &mine, Reason::CancelledByCustomer).await.expect("undone");
+    assert_eq!(status(ledger, new.id).await, (OrderStatus::Cancelled, Some(Reason::CancelledByCustomer)));
+    assert_eq!(standing(ledger, product).await, (5, 0));
+}
+
+async fn what_is_to_be_undone_does_not_rest(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let (wished, _) = created(ledger, &[(product, 1)]).await;
+    assert_eq!(word(&cancel(ledger, wished.id, driver(2)).await), "recorded");
+    let (marked, _) = created(ledger, &[(product, 1)]).await;
+    mark(ledger, &marked, Reason::PaymentUnknown).await.expect("marked");
+    let (failed, _) = created(ledger, &[(product, 1)]).await;
+    fail(ledger, &failed, Reason::PaymentDeclined).await.expect("failed");
+    let buried = wish(&[(product, 1)]);
+    assert!(ledger.bury_saga(saga(&buried), Reason::Expired).await.expect("answers"));
+    let (good, _) = created(ledger, &[(product, 1)]).await;
+    let other = by(driver(2), &good);
+    let before = snapshot(ledger).await;
+    let batch = [&wished, &marked, &failed, &buried, &other].map(rest_of);
+    let answers = ledger.rest_sagas(batch.to_vec()).await;
+    assert!(matches!(answers[0], Err(SagaError::ToBeUndone(Reason::CancelledByCustomer))), "{answers:?}");
+    assert!(matches!(answers[1], Err(SagaError::ToBeUndone(Reason::PaymentUnknown))), "{answers:?}");
+    assert!(matches!(answers[2..4], [Err(SagaError::WrongState), Err(SagaError::WrongState)]), "{answers:?}");
+    assert!(matches!(answers[4], Err(SagaError::Superseded)), "{answers:?}");
+    assert_eq!(snapshot(ledger).await, before);
+    let answers = ledger.rest_sagas([&marked, &good].map(rest_of).to_vec()).await;
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true], "each for itself");
+}
+
+async fn a_driver_who_never_heard_that_its_saga_rests_goes_on(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let at_rest = async || {
+        let (new, order) = created(ledger, &[(product, 1)]).await;
+        rest(ledger, &new).await.expect("it rests");
+        rest(ledger, &new).await.expect("again");
+        (new, order)
+    };
+    let (new, order) = at_rest().await;
+    confirm(ledger, &new, &order).await.expect("confirmed");
+    let (new, _) = at_rest().await;
+    mark(ledger, &new, Reason::PaymentUnknown).await.expect("marked");
+    assert!(wake(ledger, new.id, 2).await.is_none(), "what is undone is not woken");
+    fail(ledger, &new, Reason::PaymentUnknown).await.expect("failed");
+    let (new, _) = at_rest().await;
+    ledger.park_saga(saga(&new), StepName::ConfirmOrder, None).await.expect("parked");
+    assert!(wake(ledger, new.id, 2).await.is_none(), "what is stuck is resumed");
+    assert!(wake_due(ledger, now().plus(DAY), 10).await.is_empty());
+    let resumed = ledger.resume_saga(new.id, driver(1).instance, now()).await.expect("answers");
+    assert_eq!(resumed.expect("stuck").waits_until, None);
+}
+
+async fn many_who_wake_one_saga_have_one_winner(books: impl Books) {
+    let ledger = books.open().await;
+    let product = stock(&*ledger, &[99]).await[0];
+    for _ in 0..10 {
+        let (new, order) = created(&*ledger, &[(product, 1)]).await;
+        let at = now();
+        let due = Rest { look_at: at, ..rest_of(&new) };
+        ledger.rest_sagas(vec![due]).await.remove(0).expect("it rests");
+        let attempt = |n: u128| {
+            let (ledger, id, instance) = (Arc::clone(&ledger), new.id, driver(10 + n).instance);
+            tokio::spawn(async move {
+                match n % 3 {
+                    0 => ledger.wake_due_sagas(instance, at, 10).await.expect("answers").len(),
+                    1 => usize::from(ledger.wake_saga(id, instance, at).await.expect("answers").is_some()),
+                    _ => {
+                        let driver = Driver { instance, epoch: 1 };
+                        let asked = ledger.request_cancel(id, UserId(1), driver, at).await.expect("answers");
+                        usize::from(matches!(asked, CancelRequest::Undo(_)))
+                    }
+                }
+            })
+        };
+        let mut winners = 0;
+        for task in (0..9).map(attempt).collect::<Vec<_>>() {
+            winners += task.await.expect("a task ends");
+        }
+        assert_eq!(winners, 1);
+        let saga = open(&*ledger).await.pop().expect("open");
+        assert_eq!((saga.order.id, saga.driver.epoch), (order.id, 2));
+    }
+}
+
 // ── reading orders ───────────────────────────────────────────────────────────────────────────────
 
 async fn orders_are_listed_in_parts(books: impl Books) {
@@ -1122,6 +1350,13 @@ macro_rules! behaviours {
                 a_stuck_saga_waits_until_it_is_resumed,
                 a_saga_stuck_in_its_undo_is_marked_as_undoing,
                 unfinished_sagas_are_taken_over_once,
+                a_saga_at_rest_is_nobodys_until_it_is_woken,
+                a_saga_at_rest_is_woken_when_it_is_due,
+                a_saga_that_is_looked_at_when_its_customer_acts_is_looked_at_again,
+                a_wish_to_cancel_wakes_a_saga_to_be_undone,
+                what_is_to_be_undone_does_not_rest,
+                a_driver_who_never_heard_that_its_saga_rests_goes_on,
+                many_who_wake_one_saga_have_one_winner,
                 orders_are_listed_in_parts,
                 an_order_keeps_what_was_sold,
                 everything_is_known_after_opening_again,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdfast::adapters::gateway::{Faults, HttpGateway, SimulatedGateway, TEST_TOKENS};
-use holdfast::domain::{Capture, Money, OrderId, PaymentToken};
+use holdfast::domain::{Capture, Money, NextAction, OrderId, PaymentToken};
 use holdfast::ports::Unavailable;
 use holdfast::ports::clock::SystemClock;
 use holdfast::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeState, Payments, Voided};
@@ -37,8 +37,12 @@ impl File {
         self.0.path().join("gateway.db")
     }
 
-    fn open_with(&self, faults: Faults) -> Arc<dyn Payments> {
-        Arc::new(SimulatedGateway::open(&self.path(), Arc::new(SystemClock), faults).expect("it opens"))
+    fn open_with(&self, faults: Faults) -> Arc<SimulatedGateway> {
+        Arc::new(self.gateway(faults))
+    }
+
+    fn gateway(&self, faults: Faults) -> SimulatedGateway {
+        SimulatedGateway::open(&self.path(), Arc::new(SystemClock), faults).expect("it opens")
     }
 }
 
@@ -268,6 +272,38 @@ async fn what_was_never_taken_is_not_given_back(records: impl Records) {
     assert_eq!(state(&*payments, voided).await, Some(ChargeState::Voided));
 }
 
+fn needs_customer<T>(answer: &Result<T, ChargeError>) -> bool {
+    matches!(answer, Err(ChargeError::NeedsCustomer(NextAction::RedirectToUrl { url })) if !url.is_empty())
+}
+
+async fn a_charge_that_needs_its_customer_takes_nothing_yet(records: impl Records) {
+    let order = new_order_id();
+    for _ in 0..2 {
+        let payments = records.open().await;
+        // Asked again it says the same, whatever token comes.
+        for token in ["tok_3ds", "tok_3ds", "tok_ok"] {
+            let answer = charge(&*payments, order, token).await;
+            assert!(needs_customer(&answer), "{token}: {answer:?}");
+        }
+        assert!(payments.refund(order, euro(500)).await.is_err(), "nothing was taken");
+        assert_eq!(state(&*payments, order).await, Some(ChargeState::Waiting));
+    }
+}
+
+async fn a_charge_that_waits_for_its_customer_is_voided_for_ever(records: impl Records) {
+    let order = new_order_id();
+    assert!(needs_customer(&charge(&*records.open().await, order, "tok_3ds").await));
+    for _ in 0..2 {
+        let payments = records.open().await;
+        assert_eq!(payments.void(order, euro(500)).await.expect("answers"), Voided::NothingTaken);
+        for token in ["tok_3ds", "tok_ok"] {
+            let answer = charge(&*payments, order, token).await;
+            assert!(matches!(answer, Err(ChargeError::Voided)), "{token}: {answer:?}");
+        }
+        assert_eq!(state(&*payments, order).await, Some(ChargeState::Voided));
+    }
+}
+
 async fn a_batch_is_answered_charge_by_charge(records: impl Records) {
     let payments = records.open().await;
     let tokens = TEST_TOKENS.map(|(token, _)| token);
@@ -280,6 +316,7 @@ async fn a_batch_is_answered_charge_by_charge(records: impl Records) {
                 .as_ref()
                 .is_ok_and(|capture| capture.transaction_id.contains(&request.order.0.simple().to_string())),
             "tok_declined" => matches!(answer, Err(ChargeError::Declined { .. })),
+            "tok_3ds" => needs_customer(&answer),
             _ => matches!(answer, Err(ChargeError::Unknown(_))),
         };
         assert!(right, "{token}: {answer:?}");
@@ -340,6 +377,8 @@ suite!(
         voiding_a_captured_charge_changes_nothing,
         money_is_given_back_once,
         what_was_never_taken_is_not_given_back,
+        a_charge_that_needs_its_customer_takes_nothing_yet,
+        a_charge_that_waits_for_its_customer_is_voided_for_ever,
         a_batch_is_answered_charge_by_charge,
         charges_are_listed_in_order_of_their_keys,
         everything_is_known_after_opening_again,
@@ -407,7 +446,7 @@ async fn the_simulated_gateway_misbehaves_at_the_rates_it_is_given_and_by_its_se
                 Err(ChargeError::Declined { .. }) => 'd',
                 Err(ChargeError::Unknown(_)) => 'u',
                 Err(ChargeError::Voided) => 'v',
-                Err(ChargeError::NeedsCustomer(_)) => 'n',
+                Err(ChargeError::NeedsCustomer(_)) => '3',
             });
         }
         outcomes
@@ -419,6 +458,112 @@ async fn the_simulated_gateway_misbehaves_at_the_rates_it_is_given_and_by_its_se
     assert!((50..130).contains(&count('u')), "{} of 300 unanswered", count('u'));
     assert_eq!(outcomes(1).await, first, "the same seed, the same fate");
     assert_ne!(outcomes(2).await, first);
+}
+
+#[tokio::test]
+async fn what_the_customer_says_first_stands_for_ever() {
+    use ChargeState::{Captured, Declined, Voided as Void, Waiting};
+    let file = File::fresh();
+    let payments = file.gateway(NO_FAULTS).with_challenges_at("https://pay.example/");
+    let authenticate = async |order, accepted| {
+        let found = payments.authenticate(order, accepted).await.expect("answers");
+        found.map(|(amount, state)| {
+            assert_eq!(amount, euro(500));
+            state
+        })
+    };
+    let (yes, no, late) = (new_order_id(), new_order_id(), new_order_id());
+    assert_eq!(authenticate(yes, true).await, None, "nobody was asked");
+    for order in [yes, no, late] {
+        let Err(ChargeError::NeedsCustomer(NextAction::RedirectToUrl { url })) =
+            charge(&payments, order, "tok_3ds").await
+        else {
+            panic!("the customer has to act")
+        };
+        assert_eq!(*url, *format!("https://pay.example/challenge/{order}"));
+        assert_eq!(payments.look_up(order).await.expect("answers").map(|found| found.state), Some(Waiting));
+    }
+    let mut news = payments.news();
+    payments.void(late, euro(500)).await.expect("voided");
+    for again in [true, false, true] {
+        // What is said later changes nothing.
+        assert_eq!(authenticate(yes, again).await, Some(Captured));
+        assert_eq!(authenticate(no, !again).await, Some(Declined));
+        assert_eq!(authenticate(late, again).await, Some(Void));
+    }
+    assert_eq!((news.try_recv(), news.try_recv()), (Ok(yes), Ok(no)), "told once");
+    assert!(news.try_recv().is_err(), "and nothing of what changed nothing");
+    assert_eq!(charge(&payments, yes, "tok_3ds").await.expect("captured"), 500);
+    assert!(declined(&charge(&payments, no, "tok_3ds").await));
+    assert!(matches!(payments.void(yes, euro(500)).await, Ok(Voided::Captured(_))));
+    assert_eq!(payments.void(no, euro(500)).await.expect("answers"), Voided::NothingTaken);
+    payments.refund(yes, euro(500)).await.expect("refunded");
+    assert_eq!(authenticate(yes, true).await, Some(ChargeState::Refunded));
+}
+
+#[tokio::test]
+async fn a_customer_and_a_void_at_once_have_one_winner() {
+    let file = File::fresh();
+    let payments = file.open_with(NO_FAULTS);
+    for _ in 0..50 {
+        let order = new_order_id();
+        assert!(needs_customer(&charge(&*payments, order, "tok_3ds").await));
+        let (said, voided) =
+            tokio::join!(payments.authenticate(order, true), payments.void(order, euro(500)));
+        let said = said.expect("answers").map(|(_, state)| state);
+        match voided.expect("answers") {
+            Voided::NothingTaken => assert_eq!(said, Some(ChargeState::Voided)),
+            Voided::Captured(_) => assert_eq!(said, Some(ChargeState::Captured)),
+            Voided::Refunded(_) => panic!("nobody gave anything back"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn simulated_customers_act_by_themselves_also_after_opening_again() {
+    let faults = Faults { needs_customer_rate: 1.0, customer_after_ms: 40, ..NO_FAULTS };
+    let file = File::fresh();
+    let order = new_order_id();
+    let before = {
+        let payments = file.open_with(Faults { customer_after_ms: 60_000, ..faults.clone() });
+        let before = new_order_id();
+        assert!(needs_customer(&charge(&*payments, before, "tok_ok").await));
+        before
+    };
+    let payments = file.open_with(faults);
+    assert!(needs_customer(&charge(&*payments, order, "tok_ok").await));
+    let captured = async || state(&*payments, order).await == Some(ChargeState::Captured);
+    wait_for("the customer acts", PATIENCE, captured).await;
+    wait_for("the customer of before acts when the charge is asked for", PATIENCE, async || {
+        charge(&*payments, before, "tok_ok").await.is_ok()
+    })
+    .await;
+}
+
+#[test]
+fn a_gateway_file_from_before_there_were_challenges_is_brought_up_to_date() {
+    let file = File::fresh();
+    drop(file.open_with(NO_FAULTS));
+    let old = rusqlite::Connection::open(file.path()).expect("it opens");
+    old.execute_batch(
+        "DROP TABLE charges; CREATE TABLE charges (
+        order_id    BLOB    NOT NULL PRIMARY KEY CHECK (length(order_id) = 16),
+        amount      INTEGER NOT NULL,
+        currency    TEXT    NOT NULL,
+        state       TEXT    NOT NULL CHECK (state IN ('captured', 'declined', 'voided', 'refunded')),
+        created_at  INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID; PRAGMA user_version = 1;
+    INSERT INTO charges VALUES (randomblob(16), 500, 'EUR', 'captured', 7);",
+    )
+    .expect("as it was");
+    drop(old);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let payments = file.open_with(NO_FAULTS);
+        let listed = payments.list(None, 10).await.expect("the list");
+        assert_eq!((listed.len(), listed[0].state, listed[0].at.0), (1, ChargeState::Captured, 7));
+        assert!(needs_customer(&charge(&*payments, new_order_id(), "tok_3ds").await));
+    });
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn a_store_of_a_newer_version_is_not_touched() {
         sql(&path, "PRAGMA user_version = 99; CREATE TABLE things_to_come (text TEXT);");
         let before = files(directory.path());
         let error = open(&path).expect_err("it is from the future");
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 1..9, .. }), "{error:?}");
         assert!(error.to_string().contains("nothing was changed"), "{error}");
         assert!(files(directory.path()) == before, "something changed");
     }

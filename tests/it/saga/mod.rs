@@ -7,3 +7,4 @@ mod keeper;
 mod matrix;
 mod plot;
 mod storm;
+mod waiting;

@@ -2,15 +2,16 @@
 //! middle of it. Afterwards everything works again, and the slate has to be clean.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use holdfast::adapters::gateway::Faults;
 use holdfast::domain::UserId;
-use holdfast::saga::{Answer, PurchaseAnswer};
+use holdfast::saga::{Answer, EngineConfig, PurchaseAnswer};
 
 use crate::support::goods::{paid_with, purchase};
 use crate::support::misbehaving::Dice;
-use crate::support::shop::{Home, NO_FAULTS, PATIENCE, Process, Shop};
+use crate::support::shop::{CONFIG, Home, NO_FAULTS, PATIENCE, Process, Shop};
 use crate::support::{slate, wait_for};
 
 const BUYERS: i64 = 150;
@@ -21,19 +22,39 @@ const BAD_GATEWAY: Faults = Faults {
     timeout_after_rate: 0.1,
     late_rate: 0.1,
     duplicate_rate: 0.1,
+    needs_customer_rate: 0.1,
+    // Some of those who do nothing themselves, or cancel, accept after all.
+    customer_after_ms: 60,
     ..NO_FAULTS
 };
 
+/// Customers have so little time that some are too late.
+const HASTY: EngineConfig = EngineConfig { customer_within: Duration::from_millis(300), ..CONFIG };
+
 /// A buyer who tries twice and may cancel; what they are told does not matter here.
 async fn buyer(shop: Arc<Shop>, user: i64, lines: Vec<(holdfast::domain::ProductId, i64)>) {
-    let token =
-        ["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_late"][usize::try_from(user % 5).expect("small")];
+    const TOKENS: [&str; 7] =
+        ["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_late", "tok_3ds", "tok_3ds"];
+    let token = TOKENS[usize::try_from(user % 7).expect("small")];
     for _ in 0..2 {
         let purchase = paid_with(token, purchase(user, "key", &lines));
         let answer = shop.engine.purchase(purchase).await.expect("the ledger answers");
         let order = match answer {
             PurchaseAnswer::Ended(Answer::Order(order) | Answer::Stuck(order))
             | PurchaseAnswer::Pending(order) => order,
+            PurchaseAnswer::Ended(Answer::NeedsCustomer(order, _)) => {
+                match user % 4 {
+                    0 | 1 => {
+                        let said = shop.payments.authenticate(order.id, user % 4 == 0).await;
+                        said.expect("the gateway answers");
+                        let answer = shop.engine.continue_payment(order.id, UserId(user)).await;
+                        answer.expect("the ledger answers");
+                    }
+                    2 => drop(shop.engine.nudge(order.id).await.expect("the ledger answers")),
+                    _ => {}
+                }
+                order
+            }
             _ => continue,
         };
         if user % 3 == 0 {
@@ -46,9 +67,12 @@ async fn buyer(shop: Arc<Shop>, user: i64, lines: Vec<(holdfast::domain::Product
 async fn settle(shop: &Shop, dice: &Dice, context: &str) {
     dice.heal();
     wait_for(context, PATIENCE, async || {
-        shop.engine.recover_idle(std::time::Duration::ZERO).await.expect("the ledger answers");
+        shop.engine.recover_idle(Duration::ZERO).await.expect("the ledger answers");
         for stuck in shop.stuck().await {
             shop.engine.resume(stuck).await.expect("the ledger answers");
+        }
+        for waiting in shop.waiting().await {
+            shop.engine.nudge(waiting).await.expect("the ledger answers");
         }
         shop.engine.in_flight() == 0
             && shop.ledger.open_sagas(1).await.expect("the ledger answers").is_empty()
@@ -64,7 +88,7 @@ fn storm(seed: u64) {
     let mut products = Vec::new();
     for life in 0..3 {
         let dice = Dice::new(seed * 10 + life);
-        let process = Process::start_with(&home, faults.clone(), &|step| dice.wrap(step));
+        let process = Process::start_as(&home, HASTY, faults.clone(), &|step| dice.wrap(step));
         if life == 0 {
             products = process.run(process.shop.stock(&[40, 40, 40]));
         }

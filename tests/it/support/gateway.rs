@@ -41,7 +41,7 @@ impl Gateway {
         let gateway = SimulatedGateway::open(file, Arc::new(SystemClock), faults).expect("the file opens");
         let limits = Config::load(None, &Flags::default()).expect("the defaults are good").server;
         let secret = secret.map(|secret| secret.to_owned().into());
-        let service = GatewayService { gateway, secret, limits };
+        let service = GatewayService { gateway: Arc::new(gateway), secret, limits };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let stopped = async {

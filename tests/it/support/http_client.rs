@@ -102,6 +102,11 @@ impl Client {
         self.request("POST", &format!("/api/v1/orders/{order}/cancel"))
     }
 
+    /// Comes back from what had to be done for the payment.
+    pub fn continue_payment(&self, order: &str) -> Request<'_> {
+        self.request("POST", &format!("/api/v1/orders/{order}/payment/continue"))
+    }
+
     /// Shows an order.
     pub fn view_order(&self, order: &str) -> Request<'_> {
         self.get(&format!("/api/v1/orders/{order}"))
@@ -258,7 +263,9 @@ impl Answer {
 
     /// What every error has to be: problem details whose type has a page.
     fn check(&self) {
-        if self.status < 400 || self.body.is_empty() {
+        // A page is for people.
+        let is_page = self.header("content-type") == Some("text/html; charset=utf-8");
+        if self.status < 400 || self.body.is_empty() || is_page {
             return;
         }
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text());

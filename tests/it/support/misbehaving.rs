@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use holdfast::domain::{Capture, Order, Outcome, Reason, Refusal, Saga, StepName};
+use holdfast::domain::{Capture, NextAction, Order, Outcome, Reason, Refusal, Saga, StepName};
 use holdfast::saga::Step;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -80,6 +80,10 @@ impl Script {
     pub fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
         self.go();
+    }
+
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::SeqCst)
     }
 
     /// Lets a waiting step go on.
@@ -180,6 +184,7 @@ struct Knowledge {
     capture: Option<Capture>,
     refund: Option<Capture>,
     refusal: Option<Refusal>,
+    next_action: Option<NextAction>,
 }
 
 impl Known {
@@ -189,13 +194,16 @@ impl Known {
             capture: saga.capture.clone(),
             refund: saga.refund.clone(),
             refusal: saga.refusal.clone(),
+            next_action: saga.next_action.clone(),
         };
         Self(batch.iter().map(knowledge).collect())
     }
 
     fn forget_the_rest(self, batch: &mut [Saga]) {
-        for (saga, Knowledge { order, capture, refund, refusal }) in batch.iter_mut().zip(self.0) {
+        for (saga, Knowledge { order, capture, refund, refusal, next_action }) in batch.iter_mut().zip(self.0)
+        {
             (saga.order, saga.capture, saga.refund, saga.refusal) = (order, capture, refund, refusal);
+            saga.next_action = next_action;
         }
     }
 }

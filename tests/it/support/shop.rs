@@ -32,6 +32,7 @@ pub const CONFIG: EngineConfig = EngineConfig {
     pause: Duration::from_millis(1),
     pause_max: Duration::from_millis(4),
     purchase_lock: PurchaseLock::None,
+    customer_within: Duration::from_secs(600),
 };
 
 /// A gateway that works.
@@ -45,6 +46,8 @@ pub const NO_FAULTS: Faults = Faults {
     timeout_after_rate: 0.0,
     late_rate: 0.0,
     duplicate_rate: 0.0,
+    needs_customer_rate: 0.0,
+    customer_after_ms: 0,
 };
 
 /// The stores of one shop. They outlive every process that opens them.
@@ -116,7 +119,7 @@ impl Shop {
         let payments = Arc::new(payments.expect("the gateway's file opens"));
         let ports = Ports::new(ledger.clone(), gate.clone(), lock, payments.clone(), clock);
         let keeper = Arc::clone(&ports.keeper);
-        let steps = Engine::steps(&ports).map(|(step, workers)| (wrap(step), workers));
+        let steps = Engine::steps(&ports, &config).map(|(step, workers)| (wrap(step), workers));
         let engine = Engine::start_with(steps, ports, config);
         match home.stores.in_cluster() {
             // Whoever had it before gives no sign of life.
@@ -163,6 +166,12 @@ impl Shop {
         open.iter().filter(|saga| saga.stuck.is_some()).map(|saga| saga.order.id).collect()
     }
 
+    /// Ids of sagas that wait for their customers.
+    pub async fn waiting(&self) -> Vec<OrderId> {
+        let open = self.ledger.open_sagas(10_000).await.expect("open sagas");
+        open.iter().filter(|saga| saga.waits_until.is_some()).map(|saga| saga.order.id).collect()
+    }
+
     /// Waits until every saga has ended or is stuck.
     pub async fn until_quiet(&self) {
         wait_for("every saga has ended or is stuck", PATIENCE, async || {
@@ -197,9 +206,13 @@ impl Process {
     }
 
     pub fn start_with(home: &Home, faults: Faults, wrap: Wrap<'_>) -> Self {
+        Self::start_as(home, CONFIG, faults, wrap)
+    }
+
+    pub fn start_as(home: &Home, config: EngineConfig, faults: Faults, wrap: Wrap<'_>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime starts");
-        let shop = Arc::new(runtime.block_on(Shop::open_with(home, CONFIG, faults, wrap)));
+        let shop = Arc::new(runtime.block_on(Shop::open_with(home, config, faults, wrap)));
         Self { runtime, shop }
     }
 

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast::adapters::gateway::SimulatedGateway;
 use holdfast::app::App;
 use holdfast::audit::{Audit, Report};
 use holdfast::auth::Principal;
 use holdfast::config::{Config, Flags};
 use holdfast::domain::{Money, NewProduct, StockLevel, UserId};
 use holdfast::http::{router, server};
+use holdfast::ports::clock::SystemClock;
 use holdfast::ports::ledger::Role;
 use holdfast::ports::payments::ChargeRecord;
 use rusqlite::OpenFlags;
@@ -21,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::http_client::{Answer, Client, Connection};
 use super::profile::Stores;
+use super::shop::NO_FAULTS;
 use super::wait_for;
 
 /// Signs the tokens of every test shop.
@@ -106,6 +109,17 @@ impl TestApp {
     /// What the gateway has on record.
     pub async fn charges(&self) -> Vec<ChargeRecord> {
         self.shop.stores.payments.list(None, usize::MAX).await.expect("the gateway answers")
+    }
+
+    /// The gateway as another process opens it: the shop does not hear of what happens there.
+    pub fn another_gateway(&self) -> SimulatedGateway {
+        let (file, faults) = (self.stores.path().join("gateway.sqlite3"), NO_FAULTS);
+        SimulatedGateway::open(&file, Arc::new(SystemClock), faults).expect("the gateway's file opens")
+    }
+
+    /// What an audit says now.
+    pub async fn audit(&self) -> Report {
+        Audit::of(&self.shop.stores).run(|_| {}).await.expect("the stores answer")
     }
 
     /// How many servers there are.
