@@ -14,11 +14,12 @@ use crate::adapters::mysql::{self, MysqlConsumerStore, MysqlLedger, MysqlOutbox}
 use crate::adapters::redis::{RedisCluster, RedisLiveUpdates, RedisLock, RedisStockGate, RedisViewCache};
 use crate::adapters::smtp::SmtpMailer;
 use crate::adapters::sqlite::{LocalLog, OpenError, SqliteConsumerStore, SqliteLedger, SqliteOutbox};
+use crate::adapters::webhook_sender::HttpWebhookSender;
 use crate::auth::{Passwords, Tokens};
 use crate::catalog::{Catalog, SharedViews};
 use crate::config::{Config, Role};
 use crate::consumers::inventory::Inventory;
-use crate::consumers::{self, Consumer, Stored, analytics, coordination, notification};
+use crate::consumers::{self, Consumer, Stored, analytics, coordination, notification, webhooks};
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::domain::Event;
 use crate::ports::Unavailable;
@@ -30,9 +31,10 @@ use crate::ports::lock::Lock;
 use crate::ports::outbox::{Backlog, Outbox};
 use crate::ports::payments::Payments;
 use crate::ports::stock_gate::StockGate;
+use crate::ports::webhooks::WebhookStore;
 use crate::saga::{Engine, GateKeeper, Ports};
 use crate::stock_room::StockRoom;
-use crate::worker::{self, relay_outbox, send_mails, watch_sagas};
+use crate::worker::{self, relay_outbox, send_mails, send_webhooks, watch_sagas};
 
 /// Connections that a command which runs beside the servers may open to a database.
 pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
@@ -61,6 +63,7 @@ pub struct Stores {
     /// Where consumers learn what happened; `None` where nobody reads it.
     pub log: Option<Arc<dyn EventLog>>,
     pub consumers: Arc<dyn ConsumerStore>,
+    pub webhooks: Arc<dyn WebhookStore>,
     pub clock: Arc<dyn Clock>,
     /// The simulated gateway, where it is of this process: the shop shows its pages.
     pub simulated: Option<Arc<SimulatedGateway>>,
@@ -199,12 +202,14 @@ impl Stores {
         let (payments, simulated) = files.gateway.open(config, &clock)?;
         let consumers = Arc::new(SqliteConsumerStore::open(&files.consumers)?);
         let log = Arc::new(LocalLog::new(Arc::clone(&outbox), Arc::clone(&consumers)));
+        let webhooks = Arc::clone(&consumers) as Arc<dyn WebhookStore>;
         Ok(Self {
             ledger: Arc::new(ledger),
             payments,
             outbox,
             log: Some(log),
             consumers,
+            webhooks,
             clock,
             simulated,
             shared: None,
@@ -236,6 +241,7 @@ impl Stores {
         let backlog: Arc<dyn Backlog> = outbox.clone();
         let relay = Mutex::new(committed.map(|committed| RelaySource { backlog, committed }));
         let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
+        let webhooks = Arc::clone(&consumers) as Arc<dyn WebhookStore>;
         let (payments, simulated) = cluster.gateway.open(config, &clock)?;
         let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
         let shared = Shared {
@@ -247,7 +253,19 @@ impl Stores {
             },
         };
         let shared = Some(shared);
-        Ok(Self { ledger, payments, outbox, log, consumers, clock, simulated, shared, relay, _lock: None })
+        Ok(Self {
+            ledger,
+            payments,
+            outbox,
+            log,
+            consumers,
+            webhooks,
+            clock,
+            simulated,
+            shared,
+            relay,
+            _lock: None,
+        })
     }
 
     /// Starts what this server does with events.
@@ -259,7 +277,8 @@ impl Stores {
         let mut tasks = vec![tokio::spawn(catalog.clone().listen())];
         let Some(log) = &self.log else {
             tracing::warn!(
-                "events are kept in the ledger only: nobody is mailed, and no sales are counted (events.url)"
+                "events are kept in the ledger only: nobody is mailed, no sales are counted and no webhooks are sent \
+                 (events.url)"
             );
             return Ok(tasks);
         };
@@ -296,6 +315,15 @@ impl Stores {
                     let stopped_after = Duration::from_millis(config.events.stopped_after_ms);
                     let watch = watch_sagas::run(store, ledger, Arc::clone(clock), stopped_after);
                     tasks.push(tokio::spawn(watch));
+                }
+                Role::Webhooks => {
+                    tasks.push(self.start_stored(log, Group::Webhooks, webhooks::meaning));
+                    tasks.push(tokio::spawn(send_webhooks::run(Arc::new(send_webhooks::Webhooks {
+                        store: Arc::clone(&self.webhooks),
+                        ledger: Arc::clone(&self.ledger),
+                        sender: Arc::new(HttpWebhookSender::default()),
+                        clock: Arc::clone(clock),
+                    }))));
                 }
             }
         }

@@ -53,6 +53,7 @@ pub enum Role {
     Notification,
     Analytics,
     Coordination,
+    Webhooks,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,3 +7,4 @@ pub mod mysql;
 pub mod redis;
 pub mod smtp;
 pub mod sqlite;
+pub mod webhook_sender;

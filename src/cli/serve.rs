@@ -34,7 +34,7 @@ pub struct ServeArgs {
     /// Address to listen on, such as 127.0.0.1:8080
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// What this server does, of http, saga, relay, inventory, notification, analytics and coordination
+    /// What this server does, of http, saga, relay, inventory, notification, analytics, coordination and webhooks
     #[arg(long, value_name = "ROLE,ROLE", value_delimiter = ',')]
     roles: Vec<Role>,
     /// Show the settings that would be used, and end

@@ -7,6 +7,7 @@ pub mod coordination;
 pub mod inventory;
 pub mod letters;
 pub mod notification;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,6 +19,7 @@ use crate::auth::Principal;
 use crate::config;
 use crate::domain::{Digest, OrderId, ProductId, UserId};
 use crate::ports::ledger::Role;
+use crate::ports::webhooks::EndpointId;
 
 use super::Shop;
 use super::problem::{Kind, Problem};
@@ -217,6 +218,23 @@ impl FromRequestParts<Shop> for OrderPath {
         let id = path_segment(parts, shop).await?.parse();
         id.map(Self).map_err(|_| Problem::new(Kind::NotFound, "There is no such order."))
     }
+}
+
+/// The id of an endpoint of webhooks in the path.
+pub struct WebhookPath(pub EndpointId);
+
+impl FromRequestParts<Shop> for WebhookPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
+        let id = path_segment(parts, shop).await?.parse();
+        id.map(|id| Self(EndpointId(id))).map_err(|_| no_such_webhook())
+    }
+}
+
+/// The answer where there is none.
+pub fn no_such_webhook() -> Problem {
+    Problem::new(Kind::NotFound, "There is no such webhook.")
 }
 
 async fn path_segment(parts: &mut Parts, shop: &Shop) -> Result<String, Problem> {

@@ -39,6 +39,13 @@ pub fn pages() -> Router<Shop> {
         api::change_product::change_product,
         api::adjust_stock::adjust_stock,
         api::view_analytics::view_analytics,
+        api::create_webhook::create_webhook,
+        api::list_webhooks::list_webhooks,
+        api::change_webhook::change_webhook,
+        api::delete_webhook::delete_webhook,
+        api::rotate_webhook_secret::rotate_webhook_secret,
+        api::list_webhook_deliveries::list_webhook_deliveries,
+        api::replay_webhook::replay_webhook,
         api::list_sagas::list_sagas,
         api::list_findings::list_findings,
         api::resume_saga::resume_saga,
@@ -283,4 +290,72 @@ pub struct Analytics {
     minutes: Vec<MinuteOfSales>,
     failures: Vec<MinuteOfFailures>,
     top_products: Vec<ProductSales>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct Webhook {
+    id: uuid::Uuid,
+    url: String,
+    description: String,
+    /// Such as order.confirmed; null for everything.
+    events: Option<Vec<String>>,
+    enabled: bool,
+    /// administrator, gone (it answered 410), or failing (for five days).
+    disabled_because: Option<String>,
+    /// The first failure since the last success.
+    failing_since: Option<String>,
+    created_at: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct WebhookWithSecret {
+    #[serde(flatten)]
+    webhook: Webhook,
+    /// Shown once: the key of the HMAC-SHA256 in base64 after `whsec_`.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=")]
+    secret: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct WebhookPage {
+    items: Vec<Webhook>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct WebhookDelivery {
+    /// The header webhook-id.
+    id: String,
+    order_id: uuid::Uuid,
+    /// For example order.confirmed.
+    r#type: String,
+    /// When it happened.
+    timestamp: String,
+    /// waiting, delivered, failed, or skipped: it came while the endpoint was disabled.
+    state: String,
+    /// Tries since it was made or replayed.
+    attempts: u32,
+    next_attempt_at: Option<String>,
+    delivered_at: Option<String>,
+    /// Of the last answer.
+    status: Option<u16>,
+    /// Why it was not taken last.
+    error: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct WebhookDeliveryPage {
+    items: Vec<WebhookDelivery>,
+    next_cursor: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes")]
+pub struct ReplayedWebhook {
+    /// So many wait to be sent again.
+    deliveries: u64,
 }

@@ -38,6 +38,7 @@ pub enum Kind {
     EmailTaken,
     SkuTaken,
     VersionConflict,
+    TooManyWebhooks,
     NotStuck,
     SignatureInvalid,
     ChargeVoided,
@@ -58,7 +59,7 @@ pub struct About {
 
 impl Kind {
     /// Every kind, for the pages.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::IdempotencyKeyMissing,
@@ -80,6 +81,7 @@ impl Kind {
         Self::EmailTaken,
         Self::SkuTaken,
         Self::VersionConflict,
+        Self::TooManyWebhooks,
         Self::NotStuck,
         Self::SignatureInvalid,
         Self::ChargeVoided,
@@ -230,6 +232,13 @@ impl Kind {
                 "Somebody else changed it meanwhile",
                 StatusCode::CONFLICT,
                 "The product is not at the version that was sent. Read it again and decide anew. Nothing was changed.",
+            ),
+            Self::TooManyWebhooks => (
+                "too-many-webhooks",
+                "There are too many webhooks",
+                StatusCode::CONFLICT,
+                "A shop tells a bounded number of addresses what happens. Nothing was changed. Delete a webhook that \
+                 nobody needs, or change one.",
             ),
             Self::NotStuck => (
                 "not-stuck",

@@ -31,6 +31,17 @@ pub fn router(shop: Shop) -> Router {
         .route("/admin/products/{id}", patch(api::change_product::change_product))
         .route("/admin/products/{id}/stock", post(api::adjust_stock::adjust_stock))
         .route("/admin/analytics", get(api::view_analytics::view_analytics))
+        .route(
+            "/admin/webhooks",
+            post(api::create_webhook::create_webhook).get(api::list_webhooks::list_webhooks),
+        )
+        .route(
+            "/admin/webhooks/{id}",
+            patch(api::change_webhook::change_webhook).delete(api::delete_webhook::delete_webhook),
+        )
+        .route("/admin/webhooks/{id}/secret", post(api::rotate_webhook_secret::rotate_webhook_secret))
+        .route("/admin/webhooks/{id}/deliveries", get(api::list_webhook_deliveries::list_webhook_deliveries))
+        .route("/admin/webhooks/{id}/replay", post(api::replay_webhook::replay_webhook))
         .route("/admin/sagas", get(api::list_sagas::list_sagas))
         .route("/admin/sagas/findings", get(api::list_findings::list_findings))
         .route("/admin/sagas/{id}/resume", post(api::resume_saga::resume_saga));

@@ -17,6 +17,7 @@ use crate::domain::{Currency, Event, OrderId, OrderStatus, ProductId, Reason, Ti
 
 use super::Unavailable;
 use super::event_log::Group;
+use super::webhooks::Notice;
 
 /// A minute since 1970 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -249,6 +250,9 @@ pub struct Effects {
     pub mails: Vec<NewMail>,
     pub sales: Sales,
     pub heard: Vec<Heard>,
+    /// Each becomes a delivery to every endpoint that wants it: see
+    /// [`WebhookStore`](super::webhooks::WebhookStore).
+    pub notices: Vec<Notice>,
 }
 
 /// Says what events mean for a group. Pure: the store calls it inside its transaction, again if need be.

@@ -27,11 +27,14 @@ pub enum Group {
     Analytics,
     /// Reports sagas that have stopped or contradict the ledger.
     Coordination,
+    /// Tells the shop's owners through webhooks.
+    Webhooks,
 }
 
 impl Group {
     /// Every group.
-    pub const ALL: [Self; 4] = [Self::Inventory, Self::Notification, Self::Analytics, Self::Coordination];
+    pub const ALL: [Self; 5] =
+        [Self::Inventory, Self::Notification, Self::Analytics, Self::Coordination, Self::Webhooks];
 
     /// The name of the group in the log.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Group {
             Self::Notification => "notification-service",
             Self::Analytics => "analytics-service",
             Self::Coordination => "saga-orchestrator",
+            Self::Webhooks => "webhook-service",
         }
     }
 

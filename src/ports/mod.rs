@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod payments;
 pub mod stock_gate;
 pub mod view_cache;
+pub mod webhooks;
 
 /// The other side did not answer, or not in a way that says what happened: the effect may or may
 /// not be there. It is settled by asking again with the same ids.

@@ -1,6 +1,6 @@
 //! What runs in the background: signs of life, sagas that nobody drives or that wait for their customers, holds
 //! that nobody wants, the comparison of gate and ledger; events on their way to the log, mails on their way to
-//! customers.
+//! customers, webhooks on their way to the shop's owners.
 
 mod heartbeat;
 mod look_at_waiting;
@@ -8,6 +8,7 @@ mod reconcile_stock;
 mod recover_sagas;
 pub mod relay_outbox;
 pub mod send_mails;
+pub mod send_webhooks;
 mod sweep_holds;
 pub mod watch_sagas;
 

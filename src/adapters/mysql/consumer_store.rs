@@ -21,6 +21,7 @@ use super::ledger::{MysqlLedger, limited};
 use super::rows::{optional_word, order_id, word};
 use super::session::{ask, roll_back, send, take};
 use super::sql::Message;
+use super::webhooks::write_notices;
 
 /// The consumers' store of the cluster profile.
 pub struct MysqlConsumerStore {
@@ -31,6 +32,11 @@ impl MysqlConsumerStore {
     /// The store beside a ledger.
     pub fn new(ledger: Arc<MysqlLedger>) -> Self {
         Self { ledger }
+    }
+
+    /// Where its tables are.
+    pub(super) fn ledger(&self) -> &MysqlLedger {
+        &self.ledger
     }
 }
 
@@ -102,7 +108,7 @@ async fn take_in(
 }
 
 fn write_effects(mut message: Message, effects: &Effects, now: Timestamp) -> Message {
-    let Effects { mails, sales, heard } = effects;
+    let Effects { mails, sales, heard, notices } = effects;
     if !mails.is_empty() {
         message = message
             .words("INSERT IGNORE INTO mails (order_id, kind, user_id, created_at, state, due_at)")
@@ -137,7 +143,7 @@ fn write_effects(mut message: Message, effects: &Effects, now: Timestamp) -> Mes
                  last = GREATEST(watched_sagas.last, new.last), heard_at = new.heard_at;",
             );
     }
-    message
+    write_notices(message, notices, now)
 }
 
 const SUMS: &str = "currency, sales, units, revenue_minor, cancelled_sales, cancelled_units, cancelled_minor";
@@ -289,7 +295,7 @@ async fn settle_mail(
 }
 
 /// What fits into the column.
-fn shortened(text: &str) -> &str {
+pub(super) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(400)]
 }
 

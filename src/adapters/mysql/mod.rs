@@ -22,6 +22,7 @@ mod shelves;
 mod sql;
 mod undo_orders;
 mod waiting;
+mod webhooks;
 
 pub use consumer_store::MysqlConsumerStore;
 pub use ledger::MysqlLedger;

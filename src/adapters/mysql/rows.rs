@@ -15,7 +15,7 @@ use super::error::{DbError, Result};
 use super::session::{ask, take};
 use super::sql::Message;
 
-fn sixteen(row: &mut Row, column: usize) -> Result<[u8; 16]> {
+pub fn sixteen(row: &mut Row, column: usize) -> Result<[u8; 16]> {
     let bytes: Vec<u8> = take(row, column)?;
     bytes.try_into().map_err(|_| DbError::Unreadable(format!("column {column} has not 16 bytes")))
 }

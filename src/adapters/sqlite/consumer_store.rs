@@ -20,12 +20,16 @@ use crate::ports::outbox::Position;
 use super::file::{OpenError, StoreFile};
 use super::readers::Readers;
 use super::rows::{blob, optional_word, order_id, word};
+use super::webhooks::write_notice;
 use super::writer::Writer;
 
 const FILE: StoreFile = StoreFile {
     name: "store of the consumers",
     application_id: 0x48_43_4f_4e, // "HCON"
-    migrations: &[include_str!("../../../migrations/sqlite/consumers_0001.sql")],
+    migrations: &[
+        include_str!("../../../migrations/sqlite/consumers_0001.sql"),
+        include_str!("../../../migrations/sqlite/consumers_0002_webhooks.sql"),
+    ],
 };
 
 /// The consumers' store of the embedded profile.
@@ -52,7 +56,15 @@ impl SqliteConsumerStore {
         FILE.inspect(path)
     }
 
-    async fn write<T, F>(&self, work: F) -> Result<T, Unavailable>
+    pub(super) async fn read<T, F>(&self, query: F) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.readers.read(query).await
+    }
+
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -136,7 +148,7 @@ impl SqliteConsumerStore {
     }
 }
 
-fn count(limit: usize) -> i64 {
+pub(super) fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -212,6 +224,9 @@ fn write_effects(connection: &Connection, effects: &Effects, now: Timestamp) -> 
                  last = max(last, excluded.last), heard_at = excluded.heard_at",
             )?
             .execute(params![blob(*saga), seen, last, ending.map(|ending| ending.as_str()), now.0])?;
+    }
+    for notice in &effects.notices {
+        write_notice(connection, notice, now)?;
     }
     Ok(())
 }

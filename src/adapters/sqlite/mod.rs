@@ -19,6 +19,7 @@ mod sagas;
 mod shelves;
 mod undo_orders;
 mod waiting;
+mod webhooks;
 mod writer;
 
 pub use consumer_store::SqliteConsumerStore;

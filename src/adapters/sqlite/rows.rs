@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 /// Why a stored value cannot be read: the store is damaged or was written by something else.
-fn unreadable(column: usize, kind: Type, why: impl Into<String>) -> rusqlite::Error {
+pub fn unreadable(column: usize, kind: Type, why: impl Into<String>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, kind, why.into().into())
 }
 

@@ -3,9 +3,12 @@
 pub mod adjust_stock;
 pub mod cancel_order;
 pub mod change_product;
+pub mod change_webhook;
 pub mod continue_payment;
 pub mod create_order;
 pub mod create_product;
+pub mod create_webhook;
+pub mod delete_webhook;
 pub mod health;
 pub mod list_events;
 pub mod list_findings;
@@ -13,10 +16,14 @@ pub mod list_notifications;
 pub mod list_orders;
 pub mod list_products;
 pub mod list_sagas;
+pub mod list_webhook_deliveries;
+pub mod list_webhooks;
 pub mod login;
 pub mod metrics;
 pub mod register;
+pub mod replay_webhook;
 pub mod resume_saga;
+pub mod rotate_webhook_secret;
 pub mod stripe_webhook;
 pub mod view_analytics;
 pub mod view_order;
@@ -27,7 +34,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::{NextAction, Order, OrderId, Product};
+use crate::consumers::webhooks;
+use crate::domain::{NextAction, Order, OrderId, Product, Timestamp};
+use crate::ports::webhooks::{Disabled, Endpoint, EndpointId, EndpointState, Wanted};
 
 /// A JSON answer.
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
@@ -80,7 +89,7 @@ struct AdminProduct<'a> {
     stock: i64,
     reserved: i64,
     version: i64,
-    updated_at: crate::domain::Timestamp,
+    updated_at: Timestamp,
 }
 
 impl<'a> From<&'a Product> for AdminProduct<'a> {
@@ -98,6 +107,49 @@ impl<'a> From<&'a Product> for AdminProduct<'a> {
             version: product.version,
             updated_at: product.updated_at,
         }
+    }
+}
+
+/// An endpoint of webhooks as administrators see it.
+#[derive(Serialize)]
+struct WebhookView<'a> {
+    id: EndpointId,
+    url: &'a str,
+    description: &'a str,
+    /// Null for everything.
+    events: &'a Wanted,
+    enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_because: Option<Disabled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since: Option<Timestamp>,
+    created_at: Timestamp,
+    /// Only in the answer to whoever had it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl<'a> WebhookView<'a> {
+    fn of(endpoint: &'a Endpoint) -> Self {
+        let disabled_because = match endpoint.state {
+            EndpointState::Enabled => None,
+            EndpointState::Disabled(why) => Some(why),
+        };
+        Self {
+            id: endpoint.id,
+            url: &endpoint.url,
+            description: &endpoint.description,
+            events: &endpoint.wanted,
+            enabled: disabled_because.is_none(),
+            disabled_because,
+            failing_since: endpoint.failing_since,
+            created_at: endpoint.created_at,
+            secret: None,
+        }
+    }
+
+    fn with_secret(endpoint: &'a Endpoint) -> Self {
+        Self { secret: Some(webhooks::shown(&endpoint.secret)), ..Self::of(endpoint) }
     }
 }
 
