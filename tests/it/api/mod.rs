@@ -16,3 +16,4 @@ mod products;
 mod sale;
 mod stripe;
 mod waiting;
+mod webhooks;

@@ -12,6 +12,7 @@ mod stock_gate;
 mod store_file;
 mod stripe;
 mod view_cache;
+mod webhooks;
 
 /// Tests of one adapter: each named function of the enclosing module runs over a fresh `$make`.
 macro_rules! suite {

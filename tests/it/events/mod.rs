@@ -1,8 +1,9 @@
-//! What becomes of events: mails, figures, findings. Over the log of one process, and over Kafka with two servers.
+//! What becomes of events: mails, figures, findings, webhooks. Over the log of one process, and over Kafka with two servers.
 
 mod figures;
 mod mails;
 mod poison;
+mod webhooks;
 
 use serde_json::json;
 
