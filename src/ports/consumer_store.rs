@@ -250,7 +250,7 @@ pub struct Effects {
     pub mails: Vec<NewMail>,
     pub sales: Sales,
     pub heard: Vec<Heard>,
-    /// Each becomes a delivery to every endpoint that wants it: see
+    /// Each becomes a delivery to every endpoint that wants it and was there when it happened: see
     /// [`WebhookStore`](super::webhooks::WebhookStore).
     pub notices: Vec<Notice>,
 }

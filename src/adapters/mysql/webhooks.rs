@@ -104,7 +104,9 @@ pub(super) fn write_notices(mut message: Message, notices: &[Notice], now: Times
             .value(at.0)
             .words(",IF(disabled IS NULL, 'waiting', 'skipped'),")
             .value(now.0)
-            .words(" FROM webhook_endpoints WHERE deleted = 0 AND (wanted IS NULL OR INSTR(wanted, ")
+            .words(" FROM webhook_endpoints WHERE deleted = 0 AND created_at <= ")
+            .value(at.0)
+            .words(" AND (wanted IS NULL OR INSTR(wanted, ")
             .value(kind.as_str())
             .words(") > 0);");
     }

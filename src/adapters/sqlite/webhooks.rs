@@ -74,7 +74,8 @@ pub(super) fn write_notice(connection: &Connection, notice: &Notice, now: Timest
         .prepare_cached(
             "INSERT INTO webhook_deliveries (endpoint_id, saga_id, sequence, kind, at, state, due_at) \
              SELECT id, ?1, ?2, ?3, ?4, iif(disabled IS NULL, 'waiting', 'skipped'), ?5 FROM webhook_endpoints \
-             WHERE deleted = 0 AND (wanted IS NULL OR instr(wanted, ?3) > 0) ON CONFLICT DO NOTHING",
+             WHERE deleted = 0 AND created_at <= ?4 AND (wanted IS NULL OR instr(wanted, ?3) > 0) \
+             ON CONFLICT DO NOTHING",
         )?
         .execute(params![blob(*saga), sequence, kind.as_str(), at.0, now.0])
         .map(drop)

@@ -139,8 +139,13 @@ async fn an_event_waits_for_each_endpoint_that_wants_it(kept: Kept) {
     assert_eq!(kinds(failures).await, [(failed, waiting)]);
     assert_eq!(kinds(disabled).await, [(failed, skipped), (created, skipped)]);
     assert_eq!(kinds(deleted).await, []);
-    let late = kept.endpoint(Wanted::ALL).await;
-    assert_eq!(kinds(late).await, [], "what was before is not told");
+    let before = Event { time: TIME.minus(SECOND), ..creation(new_order_id()) };
+    assert_eq!(kept.hear(&[before]).await, 1);
+    assert_eq!(
+        kept.all(all).await.len(),
+        2,
+        "what was before an endpoint is not told to it, though heard late"
+    );
     let delivery = kept.all(all).await.remove(0);
     assert_eq!((delivery.notice.saga, delivery.notice.sequence, delivery.notice.at), (order, 5, TIME));
     assert_eq!((delivery.attempts, delivery.due_at, delivery.status), (0, TIME, None));
