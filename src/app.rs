@@ -19,7 +19,7 @@ use crate::auth::{Passwords, Tokens};
 use crate::catalog::{Catalog, SharedViews};
 use crate::config::{Config, Role};
 use crate::consumers::inventory::Inventory;
-use crate::consumers::{self, Consumer, Stored, analytics, coordination, notification, webhooks};
+use crate::consumers::{self, Consumer, Courtesy, Stored, analytics, coordination, notification, webhooks};
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::domain::Event;
 use crate::ports::Unavailable;
@@ -39,6 +39,9 @@ use crate::worker::{self, relay_outbox, send_mails, send_webhooks, watch_sagas};
 /// Connections that a command which runs beside the servers may open to a database.
 pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
 
+/// So many purchases on their way at once are a rush: consumers of the same process step back.
+const MANY_BUYERS: usize = 32;
+
 /// How long a server that ends tries to tell the others.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -57,11 +60,12 @@ const UNKNOWN: &str = "this kind of back end is not known";
 /// The stores of a shop, and what is opened beside them. Embedded ones are opened by the only process that
 /// may change them.
 pub struct Stores {
-    pub ledger: Arc<dyn Ledger>,
-    pub payments: Arc<dyn Payments>,
-    pub outbox: Arc<dyn Outbox>,
     /// Where consumers learn what happened; `None` where nobody reads it.
     pub log: Option<Arc<dyn EventLog>>,
+    pub outbox: Arc<dyn Outbox>,
+    // Closed after those that only read it.
+    pub ledger: Arc<dyn Ledger>,
+    pub payments: Arc<dyn Payments>,
     pub consumers: Arc<dyn ConsumerStore>,
     pub webhooks: Arc<dyn WebhookStore>,
     pub clock: Arc<dyn Clock>,
@@ -273,6 +277,7 @@ impl Stores {
         &self,
         config: &Config,
         catalog: &Catalog,
+        engine: &Arc<Engine>,
     ) -> Result<Vec<JoinHandle<()>>, BuildError> {
         let mut tasks = vec![tokio::spawn(catalog.clone().listen())];
         let Some(log) = &self.log else {
@@ -283,6 +288,13 @@ impl Stores {
             return Ok(tasks);
         };
         let clock = &self.clock;
+        let courtesy = if self.shared.is_some() {
+            // Where buyers should not feel it, other servers have these roles.
+            Courtesy::none()
+        } else {
+            let engine = Arc::clone(engine);
+            Courtesy::to_buyers(move || engine.in_flight() >= MANY_BUYERS)
+        };
         for role in &config.roles {
             match role {
                 Role::Http | Role::Saga => {}
@@ -300,24 +312,24 @@ impl Stores {
                 }
                 Role::Inventory => {
                     let inventory = Inventory { catalog: catalog.clone() };
-                    tasks.push(self.start_group(log, Group::Inventory, Arc::new(inventory)));
+                    tasks.push(self.start_group(log, Group::Inventory, Arc::new(inventory), &courtesy));
                 }
                 Role::Notification => {
-                    tasks.push(self.start_stored(log, Group::Notification, notification::meaning));
+                    tasks.push(self.start_stored(log, Group::Notification, notification::meaning, &courtesy));
                     tasks.extend(self.start_post(config)?);
                 }
                 Role::Analytics => {
-                    tasks.push(self.start_stored(log, Group::Analytics, analytics::meaning));
+                    tasks.push(self.start_stored(log, Group::Analytics, analytics::meaning, &courtesy));
                 }
                 Role::Coordination => {
-                    tasks.push(self.start_stored(log, Group::Coordination, coordination::meaning));
+                    tasks.push(self.start_stored(log, Group::Coordination, coordination::meaning, &courtesy));
                     let (store, ledger) = (Arc::clone(&self.consumers), Arc::clone(&self.ledger));
                     let stopped_after = Duration::from_millis(config.events.stopped_after_ms);
                     let watch = watch_sagas::run(store, ledger, Arc::clone(clock), stopped_after);
                     tasks.push(tokio::spawn(watch));
                 }
                 Role::Webhooks => {
-                    tasks.push(self.start_stored(log, Group::Webhooks, webhooks::meaning));
+                    tasks.push(self.start_stored(log, Group::Webhooks, webhooks::meaning, &courtesy));
                     tasks.push(tokio::spawn(send_webhooks::run(Arc::new(send_webhooks::Webhooks {
                         store: Arc::clone(&self.webhooks),
                         ledger: Arc::clone(&self.ledger),
@@ -335,13 +347,21 @@ impl Stores {
         log: &Arc<dyn EventLog>,
         group: Group,
         consumer: Arc<dyn Consumer>,
+        courtesy: &Courtesy,
     ) -> JoinHandle<()> {
-        tokio::spawn(consumers::run(group, consumer, Arc::clone(log), Arc::clone(&self.clock)))
+        let (log, clock) = (Arc::clone(log), Arc::clone(&self.clock));
+        tokio::spawn(consumers::run(group, consumer, log, clock, courtesy.clone()))
     }
 
-    fn start_stored(&self, log: &Arc<dyn EventLog>, group: Group, meaning: Meaning) -> JoinHandle<()> {
+    fn start_stored(
+        &self,
+        log: &Arc<dyn EventLog>,
+        group: Group,
+        meaning: Meaning,
+        courtesy: &Courtesy,
+    ) -> JoinHandle<()> {
         let (store, clock) = (Arc::clone(&self.consumers), Arc::clone(&self.clock));
-        self.start_group(log, group, Arc::new(Stored { group, meaning, store, clock }))
+        self.start_group(log, group, Arc::new(Stored { group, meaning, store, clock }), courtesy)
     }
 
     /// Mails are sent where there is a mail server.
@@ -489,7 +509,7 @@ impl App {
         if let Some(news) = news {
             background.push(tokio::spawn(worker::listen_for_customers(Arc::clone(&engine), news)));
         }
-        background.extend(stores.start_event_roles(&config, &catalog)?);
+        background.extend(stores.start_event_roles(&config, &catalog, &engine)?);
         let background = worker::Workers::new(background);
         Ok(Self {
             config,
@@ -514,7 +534,7 @@ impl App {
                 "some orders are still on their way; another server or the next start takes them up"
             );
         }
-        self.background.stop();
+        self.background.stop().await;
         // From here on others need not wait to see that this one is gone.
         let retired = self.stores.ledger.retire(self.engine.instance());
         match tokio::time::timeout(RETIRE_PATIENCE, retired).await {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::domain::Event;
 use crate::ports::Unavailable;
@@ -29,6 +30,10 @@ const LISTEN: Duration = Duration::from_millis(500);
 /// Pause after the first failure; it doubles up to the second one.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A group rests so many times as long as it has worked, while many are buying, but not longer than this.
+const RESTS: u32 = 30;
+const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Makes something of events.
 #[async_trait]
@@ -52,13 +57,43 @@ impl Consumer for Stored {
     }
 }
 
+/// Lets buyers go first, where consumers work on the processors that sell.
+#[derive(Clone)]
+pub struct Courtesy(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Courtesy {
+    /// Nobody has to be let go first.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// `busy` says whether many are buying.
+    pub fn to_buyers(busy: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(busy)))
+    }
+
+    /// Pauses after work that took so long.
+    async fn rest(&self, worked: Duration) {
+        if self.0.as_ref().is_some_and(|busy| busy()) {
+            tokio::time::sleep(worked.saturating_mul(RESTS).min(REST_MAX)).await;
+        }
+    }
+}
+
 /// Runs a group for ever.
-pub async fn run(group: Group, consumer: Arc<dyn Consumer>, log: Arc<dyn EventLog>, clock: Arc<dyn Clock>) {
+pub async fn run(
+    group: Group,
+    consumer: Arc<dyn Consumer>,
+    log: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
+    courtesy: Courtesy,
+) {
     let mut back_off = BackOff::new(clock);
     loop {
         match log.subscribe(group).await {
             Ok(mut subscription) => {
-                let Err(error) = read(group, &*consumer, &*log, &mut *subscription, &mut back_off).await;
+                let reading = Reading { group, consumer: &*consumer, log: &*log, courtesy: &courtesy };
+                let Err(error) = reading.run(&mut *subscription, &mut back_off).await;
                 tracing::warn!(%group, %error, "reading the event log was interrupted");
             }
             Err(error) => tracing::warn!(%group, %error, "the event log cannot be read"),
@@ -67,33 +102,45 @@ pub async fn run(group: Group, consumer: Arc<dyn Consumer>, log: Arc<dyn EventLo
     }
 }
 
-/// Reads until the log does not answer.
-async fn read(
+struct Reading<'a> {
     group: Group,
-    consumer: &dyn Consumer,
-    log: &dyn EventLog,
-    subscription: &mut dyn Subscription,
-    back_off: &mut BackOff,
-) -> Result<std::convert::Infallible, Unavailable> {
-    loop {
-        let messages = subscription.next(BATCH, LISTEN).await?;
-        back_off.reset();
-        let mut events = Vec::with_capacity(messages.len());
-        for message in messages {
-            match message.content {
-                Ok(event) => events.push(event),
-                Err(_) => bury(group, log, message, back_off).await,
+    consumer: &'a dyn Consumer,
+    log: &'a dyn EventLog,
+    courtesy: &'a Courtesy,
+}
+
+impl Reading<'_> {
+    /// Reads until the log does not answer.
+    async fn run(
+        &self,
+        subscription: &mut dyn Subscription,
+        back_off: &mut BackOff,
+    ) -> Result<std::convert::Infallible, Unavailable> {
+        let Self { group, consumer, log, courtesy } = *self;
+        loop {
+            let messages = subscription.next(BATCH, LISTEN).await?;
+            back_off.reset();
+            let began = Instant::now();
+            let mut events = Vec::with_capacity(messages.len());
+            for message in messages {
+                match message.content {
+                    Ok(event) => events.push(event),
+                    Err(_) => bury(group, log, message, back_off).await,
+                }
+            }
+            let count = events.len() as u64;
+            while let Err(error) = take_in(consumer, &events).await {
+                tracing::warn!(%group, %error, "events could not be taken in; they are tried again");
+                back_off.pause().await;
+            }
+            back_off.reset();
+            metrics::counter!("holdfast_consumed_events_total", "group" => group.as_str()).increment(count);
+            // Also what was of no interest to the group is behind it now.
+            subscription.commit().await?;
+            if count > 0 {
+                courtesy.rest(began.elapsed()).await;
             }
         }
-        let count = events.len() as u64;
-        while let Err(error) = take_in(consumer, &events).await {
-            tracing::warn!(%group, %error, "events could not be taken in; they are tried again");
-            back_off.pause().await;
-        }
-        back_off.reset();
-        metrics::counter!("holdfast_consumed_events_total", "group" => group.as_str()).increment(count);
-        // Also what was of no interest to the group is behind it now.
-        subscription.commit().await?;
     }
 }
 

@@ -125,7 +125,11 @@ mod tests {
         let mut known = EventBody::KINDS.to_vec();
         known.sort_unstable();
         assert_eq!(kinds, known);
-        insta::assert_json_snapshot!(document["components"]["messages"]["OrderConfirmed"]);
+        let payload = &document["components"]["messages"]["OrderConfirmed"]["payload"]["properties"];
+        assert_eq!(payload["type"], json!({ "const": "holdfast.OrderConfirmed" }));
+        let data = payload["data"]["properties"].as_object().expect("an object");
+        assert_eq!(data.keys().collect::<Vec<_>>(), ["lines", "order_id", "total", "user_id"]);
+        assert_eq!(data["lines"]["items"], json!({ "$ref": "#/components/schemas/SoldLine" }));
     }
 
     #[test]

@@ -56,14 +56,23 @@ impl Workers {
         Self(tasks)
     }
 
-    /// Stops all of them. Each can be stopped between any two of its steps.
-    pub fn stop(&self) {
+    /// Stops all of them, and waits until they have let go of the stores. Each can be stopped between any two of
+    /// its steps.
+    pub async fn stop(mut self) {
+        self.abort();
+        for task in std::mem::take(&mut self.0) {
+            // Whether it had ended by itself is all one.
+            let _ = task.await;
+        }
+    }
+
+    fn abort(&self) {
         self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.stop();
+        self.abort();
     }
 }

@@ -34,8 +34,9 @@ const FILE: StoreFile = StoreFile {
 
 /// The consumers' store of the embedded profile.
 pub struct SqliteConsumerStore {
-    writer: Writer,
+    // Closed first: whoever closes last tidies the files up, and only the writer can.
     readers: Readers,
+    writer: Writer,
 }
 
 impl SqliteConsumerStore {

@@ -43,8 +43,9 @@ const FILE: StoreFile = StoreFile {
 
 /// The ledger of the embedded profile.
 pub struct SqliteLedger {
-    writer: Writer,
+    // Closed first: whoever closes last tidies the files up, and only the writer can.
     readers: Readers,
+    writer: Writer,
     keys: Arc<KeyFilter>,
     customers: Arc<CustomerIndex>,
 }

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::adapters::gateway::stripe_signature::{SignatureError, verify};
-use crate::domain::OrderId;
 use crate::http::Shop;
 use crate::http::extract::{from_json, read_body};
 use crate::http::problem::{Kind, Problem};
@@ -46,6 +45,7 @@ struct EventMetadata {
     responses(
         (status = 200, description = "Received"),
         (status = 400, description = "signature-invalid, malformed-json", body = crate::http::openapi::Problem),
+        (status = 503, description = "unavailable: to be sent again", body = crate::http::openapi::Problem),
         (status = 404, description = "not-found: this shop takes no messages of Stripe's", body = crate::http::openapi::Problem),
     ))]
 pub async fn stripe_webhook(
@@ -67,16 +67,10 @@ pub async fn stripe_webhook(
     let event: Event = from_json(&body)?;
     let order = event.data.object.metadata.and_then(|metadata| metadata.order_id?.parse().ok());
     if let (Some(order), true) = (order, ENDINGS.contains(&&*event.kind)) {
-        customer_has_acted(&shop, order, &event.kind).await;
+        // The saga, if it waits for its customer, asks the gateway again now instead of at its next look. Where
+        // that is not possible now, Stripe sends the message again.
+        tracing::debug!(%order, kind = event.kind, "Stripe tells of a payment");
+        shop.engine.nudge(order).await?;
     }
     Ok(super::json(StatusCode::OK, &json!({ "received": true })))
-}
-
-/// The saga of this order, if it waits for its customer, asks the gateway again now instead of at its next look.
-/// What came of the payment is for the gateway to say.
-async fn customer_has_acted(shop: &Shop, order: OrderId, kind: &str) {
-    tracing::debug!(%order, kind, "Stripe tells of a payment");
-    if let Err(error) = shop.engine.nudge(order).await {
-        tracing::warn!(%error, %order, "an order that Stripe tells of could not be looked at at once");
-    }
 }

@@ -13,7 +13,7 @@ use crate::support::test_app::TestApp;
 const ROUTER: &str = include_str!("../../../src/http/router.rs");
 
 /// Pages for people; the description is of the API.
-const PAGES: [(&str, &str); 2] = [("get", "/"), ("get", "/problems/{slug}")];
+const PAGES: [(&str, &str); 3] = [("get", "/"), ("get", "/problems/{slug}"), ("get", "/asyncapi.json")];
 
 #[tokio::test]
 async fn a_shop_that_runs_says_so() {

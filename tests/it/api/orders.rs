@@ -376,7 +376,11 @@ async fn the_history_of_an_order_is_told_by_its_events() {
             "lines": [
               {
                 "product_id": 1,
-                "quantity": 2
+                "quantity": 2,
+                "unit_price": {
+                  "amount": 250,
+                  "currency": "EUR"
+                }
               }
             ],
             "order_id": "[id]",

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast::ports::event_log::Group;
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 
 use crate::chaos::books::{Books, look_into, rows};
-use crate::support::process::{Finished, Site};
+use crate::support::process::{Finished, PATIENCE, Site};
 use crate::support::retail::{DAYS, Kind, Line, file_of, lines_of};
+use crate::support::wait_for;
 
 /// The stock code that a sku was made from.
 fn code_of(sku: &str) -> String {
@@ -122,6 +124,59 @@ pub fn assert_accounted_for(summary: &Value, lines: &[Line]) {
     }
 }
 
+/// What consumers have made of a day.
+pub struct Made {
+    /// Mails of each kind.
+    pub mails: Vec<(String, i64)>,
+    /// Units and pence of each sku.
+    pub by_product: Vec<(String, i64, i64)>,
+    /// Sales, units and pence of all minutes.
+    pub totals: (i64, i64, i64),
+}
+
+/// Compares what consumers have made of a day with what its lines say.
+pub fn assert_made(made: &Made, lines: &[Line]) {
+    let sold = || lines.iter().filter(|line| line.kind() == Kind::Sale);
+    let invoices = sold().map(|line| &line.invoice).collect::<BTreeSet<_>>().len();
+    let orders = i64::try_from(invoices).expect("few");
+    let kind = |kind: &str| (kind.to_owned(), orders);
+    assert_eq!(made.mails, [kind("order-confirmation"), kind("shipping-notice")], "mails");
+    let units = Sums::of(sold().map(|line| (line.code.clone(), line.quantity)));
+    let counted = made.by_product.iter().map(|(sku, units, _)| (code_of(sku), *units));
+    assert_eq!(Sums::of(counted), units, "units by code, as counted");
+    let pence = Sums::of(sold().map(|line| (line.code.clone(), line.quantity * line.pence)));
+    let counted = made.by_product.iter().map(|(sku, _, pence)| (code_of(sku), *pence));
+    assert_eq!(Sums::of(counted), pence, "pence by code, as counted");
+    let sum = |of: fn(&Line) -> i64| sold().map(of).sum();
+    let totals = (orders, sum(|line| line.quantity), sum(|line| line.quantity * line.pence));
+    assert_eq!(made.totals, totals, "all minutes together");
+}
+
+/// What the consumers of a shop of one process have made of everything. Waits until they have.
+async fn made(site: &Site) -> Made {
+    let (store, ledger) = (look_into(&site.data().join("consumers.sqlite3")), look_into(&site.ledger()));
+    let number = |of: &rusqlite::Connection, sql: &str| -> i64 {
+        of.query_row(sql, [], |row| row.get(0)).expect("a number")
+    };
+    wait_for("consumers have caught up", PATIENCE, async || {
+        let end = number(&ledger, "SELECT max(position) FROM outbox");
+        number(&store, &format!("SELECT count(*) FROM consumer_offsets WHERE position = {end}"))
+            == i64::try_from(Group::ALL.len()).expect("few")
+    })
+    .await;
+    let skus: BTreeMap<i64, String> =
+        rows(&ledger, "SELECT id, sku FROM products", |row| Ok((row.get(0)?, row.get(1)?)))
+            .into_iter()
+            .collect();
+    let by_product = rows(&store, "SELECT product_id, units, revenue_minor FROM sales_by_product", |row| {
+        Ok((skus[&row.get(0)?].clone(), row.get(1)?, row.get(2)?))
+    });
+    let totals = "SELECT sum(sales), sum(units), sum(revenue_minor) FROM sales_by_minute";
+    let totals = rows(&store, totals, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))[0];
+    let mails = "SELECT kind, count(*) FROM mails GROUP BY kind ORDER BY kind";
+    Made { mails: rows(&store, mails, |row| Ok((row.get(0)?, row.get(1)?))), by_product, totals }
+}
+
 async fn replay_a_day(day: &str) {
     let (file, lines) = (file_of(day), lines_of(day));
     assert!(lines.len() > 4_000, "the day is not empty");
@@ -167,6 +222,7 @@ async fn replay_a_day(day: &str) {
         assert!(rows == &after[table], "the same day again has changed {table}");
     }
 
+    assert_made(&made(&site).await, &lines);
     server.stop().await;
     let report = site.audited().await;
     assert_eq!(report["revenue_minor"], json!({ "GBP": revenue }));

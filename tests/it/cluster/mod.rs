@@ -4,6 +4,7 @@
 mod administration;
 mod buyers;
 mod connections;
+mod event_outages;
 mod outages;
 mod replay;
 mod retries;

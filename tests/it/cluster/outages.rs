@@ -24,7 +24,7 @@ const BUYERS: usize = 8;
 
 const TOKENS: &[&str] = &["tok_declined", "tok_timeout_after", "tok_late", "tok_duplicate"];
 
-const SETTINGS: [(&str, &str); 4] = [
+pub(super) const SETTINGS: [(&str, &str); 4] = [
     ("HOLDFAST_PAYMENTS__FAULTS__LATENCY_MS", "5"),
     ("HOLDFAST_PAYMENTS__FAULTS__TIMEOUT_MS", "50"),
     ("HOLDFAST_PAYMENTS__FAULTS__LATE_MS", "120"),
@@ -46,20 +46,22 @@ fn services(arguments: &[&str]) {
 }
 
 /// The services, all of which run again when it is dropped.
-struct Services;
+pub(super) struct Services;
 
 impl Services {
-    fn of_ours() -> Self {
+    pub(super) fn of_ours() -> Self {
         let ours = |name: &str, port: &str| std::env::var(name).map_or(true, |url| url.contains(port));
         assert!(
-            ours("HOLDFAST_TEST_MYSQL", PRIMARY) && ours("HOLDFAST_TEST_REDIS", "127.0.0.1:17001"),
+            ours("HOLDFAST_TEST_MYSQL", PRIMARY)
+                && ours("HOLDFAST_TEST_REDIS", "127.0.0.1:17001")
+                && ours("HOLDFAST_TEST_KAFKA", "127.0.0.1:19092"),
             "these tests stop services and start them again, so they need those of `cargo xtask services`"
         );
         services(&["status"]);
         Self
     }
 
-    async fn each(&self, verb: &'static str, names: &[String]) {
+    pub(super) async fn each(&self, verb: &'static str, names: &[String]) {
         let names = names.to_vec();
         let work = move || names.iter().for_each(|name| services(&[verb, name]));
         tokio::task::spawn_blocking(work).await.expect("it works");
@@ -90,7 +92,7 @@ async fn redis_works() -> bool {
 }
 
 /// A sale with two servers in the middle of which something happens; afterwards all is as it should be.
-async fn sale_through<T>(
+pub(super) async fn sale_through<T>(
     site: &ClusterSite,
     trouble: impl AsyncFnOnce(&Buyers, &[Server; 2], &mut ChaCha8Rng) -> T,
 ) -> T {

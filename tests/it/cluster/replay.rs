@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::chaos::books::{look_into, rows};
-use crate::cli::replay::assert_accounted_for;
+use crate::cli::replay::{Made, assert_accounted_for, assert_made};
 use crate::support::cluster_site::ClusterSite;
-use crate::support::process::{Finished, Server};
+use crate::support::process::{Finished, PATIENCE, Server};
 use crate::support::retail::{DAYS, Kind, file_of, lines_of};
+use crate::support::wait_for;
 
 /// Connects every second client with the other server.
 struct Switch {
@@ -54,7 +56,7 @@ type Day = (u64, i64, i64);
 
 async fn replay_a_day(day: &str, expected: Day) {
     let (file, lines) = (file_of(day), lines_of(day));
-    let site = ClusterSite::new().await;
+    let site = ClusterSite::telling(&[]).await;
     let import = site.holdfast(&["import", "--format", "online-retail", "--json"]).arg(&file);
     assert_accounted_for(&import.run().await.json()["summary"], &lines);
     let servers = site.open_two().await;
@@ -93,6 +95,8 @@ async fn replay_a_day(day: &str, expected: Day) {
     assert!(before == after, "the same day again has changed something");
 
     let (report, _) = site.audited().await;
+    assert_made(&made(&site).await, &lines);
+    assert_shown(&site, &servers).await;
     for server in servers {
         server.stop().await;
     }
@@ -105,6 +109,39 @@ async fn replay_a_day(day: &str, expected: Day) {
     assert_eq!(books.charges.values().map(taken).sum::<i64>(), pence, "what the gateway has taken");
     assert!(books.products.values().all(|(_, _, reserved)| *reserved == 0));
     assert_eq!(report["broken"], Value::Null);
+}
+
+/// What consumers have made of everything.
+async fn made(site: &ClusterSite) -> Made {
+    let mut connection = site.database.connection().await;
+    let mails = "SELECT kind, COUNT(*) FROM mails GROUP BY kind ORDER BY kind";
+    let mails = connection.query(mails).await.expect("rows");
+    let by_product = "SELECT p.sku, s.units, s.revenue_minor FROM sales_by_product s JOIN products p \
+                      ON p.id = s.product_id";
+    let by_product = connection.query(by_product).await.expect("rows");
+    let totals = "SELECT CAST(SUM(sales) AS SIGNED), CAST(SUM(units) AS SIGNED), \
+                  CAST(SUM(revenue_minor) AS SIGNED) FROM sales_by_minute";
+    let totals = connection.query_first(totals).await.expect("it answers").expect("sums");
+    connection.disconnect().await.expect("it says goodbye");
+    Made { mails, by_product, totals }
+}
+
+/// Both servers show every product with the units that are left, out of whatever cache.
+async fn assert_shown(site: &ClusterSite, servers: &[Server]) {
+    let mut connection = site.database.connection().await;
+    let left: Vec<(i64, i64)> =
+        connection.query("SELECT id, stock - reserved FROM products").await.expect("rows");
+    connection.disconnect().await.expect("it says goodbye");
+    for server in servers {
+        let mut client = server.client("").await;
+        for (id, left) in &left {
+            let path = format!("/api/v1/products/{id}");
+            wait_for("the view shows what is left", PATIENCE, async || {
+                client.get(&path).await["available"] == *left
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -91,7 +91,13 @@ impl Site {
 
     /// `holdfast gateway` at this address, over the file that a shop of this site would use.
     pub async fn gateway_process(&self, address: &str) -> GatewayProcess {
-        let mut process = self.holdfast(&["gateway", "--json", "--listen", address]).start();
+        self.gateway_process_with(address, &[]).await
+    }
+
+    /// The same with settings beside its defaults.
+    pub async fn gateway_process_with(&self, address: &str, settings: &[(&str, &str)]) -> GatewayProcess {
+        let invocation = self.holdfast(&["gateway", "--json", "--listen", address]);
+        let mut process = settings.iter().fold(invocation, |all, (name, value)| all.env(name, value)).start();
         let (greeting, stdout) = process.read_greeting().await;
         GatewayProcess { process, _stdout: stdout, greeting }
     }
@@ -133,6 +139,10 @@ pub fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for entry in entries {
         let path = entry.expect("an entry").path();
         assert!(path.is_file(), "{} is no plain file", path.display());
+        // Memory that SQLite's readers share; it is made anew by whoever opens the store.
+        if path.extension().is_some_and(|extension| extension.as_encoded_bytes().ends_with(b"-shm")) {
+            continue;
+        }
         let bytes = fs::read(&path).expect("a file");
         found.insert(path.strip_prefix(directory).expect("below it").to_owned(), bytes);
     }
@@ -308,6 +318,11 @@ impl Server {
     /// `kill -9`.
     pub async fn kill(self) {
         self.process.kill().await;
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id().expect("it runs")
     }
 
     /// Sends a signal.
