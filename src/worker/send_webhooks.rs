@@ -1,11 +1,12 @@
 //! Tells the endpoints of the shop's owners of orders, each event until it was taken or tried often enough.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::task::JoinHandle;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::consumers::{BackOff, webhooks};
@@ -14,8 +15,8 @@ use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::Ledger;
 use crate::ports::webhooks::{
-    Delivery, Endpoint, EndpointId, EndpointState, Health, Outcome, Settled, WebhookAnswer, WebhookSender,
-    WebhookStore,
+    Delivery, ENDPOINTS_MAX, Endpoint, EndpointId, EndpointState, Health, Outcome, Settled, WebhookAnswer,
+    WebhookSender, WebhookStore,
 };
 
 /// Pause when there is nothing to send, and between two looks for new endpoints.
@@ -70,64 +71,11 @@ pub struct Webhooks {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Tasks that end with whoever started them.
-#[derive(Default)]
-struct Serving(HashMap<EndpointId, JoinHandle<()>>);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0.values().for_each(JoinHandle::abort);
-    }
-}
-
-/// Runs for ever. Each endpoint has a task of its own, so that a slow one holds up nobody else.
+/// Runs for ever. Each endpoint is served by itself, so that a slow one holds up nobody else; all of it ends with this
+/// task, so that nobody uses the stores after it.
 pub async fn run(webhooks: Arc<Webhooks>) {
-    let mut serving = Serving::default();
-    let mut back_off = BackOff::new(Arc::clone(&webhooks.clock));
-    let mut next_sweep = Instant::now();
-    loop {
-        serving.0.retain(|_, task| !task.is_finished());
-        match webhooks.store.endpoints().await {
-            Ok(endpoints) => {
-                back_off.reset();
-                for endpoint in endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Enabled) {
-                    let serve = || tokio::spawn(serve(Arc::clone(&webhooks), endpoint.id));
-                    serving.0.entry(endpoint.id).or_insert_with(serve);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the endpoints of webhooks cannot be read");
-                back_off.pause().await;
-            }
-        }
-        if Instant::now() >= next_sweep {
-            match webhooks.sweep().await {
-                Ok(SWEEP) => {}
-                Ok(_) => next_sweep = Instant::now() + SWEEP_EVERY,
-                Err(error) => tracing::warn!(%error, "old webhooks could not be swept"),
-            }
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Serves an endpoint as long as it is enabled.
-async fn serve(webhooks: Arc<Webhooks>, id: EndpointId) {
-    let mut back_off = BackOff::new(Arc::clone(&webhooks.clock));
-    loop {
-        match webhooks.send_due(id).await {
-            Ok(None) => return,
-            Ok(Some(0)) => {
-                back_off.reset();
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            Ok(Some(_)) => back_off.reset(),
-            Err(error) => {
-                tracing::warn!(endpoint = %id, %error, "webhooks could not be sent");
-                back_off.pause().await;
-            }
-        }
-    }
+    let (found, enabled) = mpsc::channel(ENDPOINTS_MAX);
+    tokio::join!(webhooks.look(found), webhooks.serve_all(enabled));
 }
 
 /// What came of a try, and what it tells of the endpoint.
@@ -169,6 +117,73 @@ impl Webhooks {
                 .increment(1);
         }
         unavailable.map_or(Ok(Some(due.len())), Err)
+    }
+
+    /// Looks for enabled endpoints, and deletes what is too old.
+    async fn look(&self, found: mpsc::Sender<EndpointId>) {
+        let mut back_off = BackOff::new(Arc::clone(&self.clock));
+        let mut next_sweep = Instant::now();
+        loop {
+            match self.store.endpoints().await {
+                Ok(endpoints) => {
+                    back_off.reset();
+                    let enabled = |endpoint: &&Endpoint| endpoint.state == EndpointState::Enabled;
+                    for endpoint in endpoints.iter().filter(enabled) {
+                        // Whoever serves ends with this one.
+                        let _ = found.send(endpoint.id).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the endpoints of webhooks cannot be read");
+                    back_off.pause().await;
+                }
+            }
+            if Instant::now() >= next_sweep {
+                match self.sweep().await {
+                    Ok(SWEEP) => {}
+                    Ok(_) => next_sweep = Instant::now() + SWEEP_EVERY,
+                    Err(error) => tracing::warn!(%error, "old webhooks could not be swept"),
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Serves each endpoint that is found, side by side.
+    async fn serve_all(&self, mut found: mpsc::Receiver<EndpointId>) {
+        let (mut served, mut serving) = (HashSet::new(), FuturesUnordered::new());
+        loop {
+            tokio::select! {
+                Some(id) = found.recv() => {
+                    if served.insert(id) {
+                        serving.push(self.serve(id));
+                    }
+                }
+                Some(id) = serving.next() => {
+                    served.remove(&id);
+                }
+                else => return,
+            }
+        }
+    }
+
+    /// Serves an endpoint as long as it is enabled; returns which it was.
+    async fn serve(&self, id: EndpointId) -> EndpointId {
+        let mut back_off = BackOff::new(Arc::clone(&self.clock));
+        loop {
+            match self.send_due(id).await {
+                Ok(None) => return id,
+                Ok(Some(0)) => {
+                    back_off.reset();
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Ok(Some(_)) => back_off.reset(),
+                Err(error) => {
+                    tracing::warn!(endpoint = %id, %error, "webhooks could not be sent");
+                    back_off.pause().await;
+                }
+            }
+        }
     }
 
     /// Deletes what is too old.

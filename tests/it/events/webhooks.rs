@@ -379,7 +379,7 @@ async fn a_delivery_fails_after_days_and_so_does_its_endpoint(stores: Stores) {
     let failed = ("failed".to_owned(), TRIES_MAX as u64);
     assert_eq!(stage.states(&hook).await, vec![failed.clone()]);
     stage.sell("two").await;
-    assert_eq!(stage.pass(&hook, HOUR * 50, HOUR).await, None, "five days are over");
+    assert_eq!(stage.pass(&hook, HOUR * 70, HOUR).await, None, "five days are over");
     let shown = stage.hook_shown(&hook).await;
     assert_eq!(shown["disabled_because"], "failing");
     // Back again, it is sent what waits; what has failed is sent when somebody asks.
