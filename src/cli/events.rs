@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::app::Stores;
-use crate::domain::{Timestamp, cloud_event};
+use crate::domain::Timestamp;
 use crate::ports::event_log::{EventLog, Group};
 use crate::ports::outbox::Position;
 
@@ -159,8 +159,7 @@ async fn dead_letters(log: &Arc<dyn EventLog>, limit: usize, json: bool) -> anyh
 async fn resend(log: &Arc<dyn EventLog>, json: bool) -> anyhow::Result<()> {
     let (mut sent, mut left) = (0, 0);
     for letter in log.dead_letters(usize::MAX).await? {
-        if cloud_event::decode(&letter.payload).is_ok() {
-            log.resend(&letter).await?;
+        if log.resend(&letter).await? {
             sent += 1;
         } else {
             left += 1;

@@ -106,8 +106,13 @@ fn judge(
     if patient {
         return Verdict::Wait;
     }
-    if complete && ending.is_none() && standing.status == OrderStatus::Pending {
-        return Verdict::Wrong(FindingKind::Stopped, format!("nothing was heard of it since event {last}"));
+    // What the ledger has beyond the events may be on its way: the event log was away, or still is.
+    if seen == last && last <= standing.event_count && (ending.is_none() || last < standing.event_count) {
+        let of = standing.event_count;
+        return Verdict::Wrong(
+            FindingKind::Stopped,
+            format!("nothing was heard of it since event {last} of {of}"),
+        );
     }
     let told = ending.map_or("no ending", OrderStatus::as_str);
     Verdict::Wrong(

@@ -27,6 +27,9 @@ const BATCH: usize = 500;
 /// How long to wait for messages in one go.
 const LISTEN: Duration = Duration::from_millis(500);
 
+/// How long a group reads on without being able to say how far it is, before it begins anew.
+const UNSAID_MAX: Duration = Duration::from_secs(30);
+
 /// Pause after the first failure; it doubles up to the second one.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -117,6 +120,7 @@ impl Reading<'_> {
         back_off: &mut BackOff,
     ) -> Result<std::convert::Infallible, Unavailable> {
         let Self { group, consumer, log, courtesy } = *self;
+        let mut unsaid_since = None;
         loop {
             let messages = subscription.next(BATCH, LISTEN).await?;
             back_off.reset();
@@ -135,8 +139,19 @@ impl Reading<'_> {
             }
             back_off.reset();
             metrics::counter!("holdfast_consumed_events_total", "group" => group.as_str()).increment(count);
-            // Also what was of no interest to the group is behind it now.
-            subscription.commit().await?;
+            // Also what was of no interest to the group is behind it now. While that cannot be said it reads on: what
+            // it is given twice has no second effect.
+            match subscription.commit().await {
+                Ok(()) => unsaid_since = None,
+                Err(error) => {
+                    let since: Instant = *unsaid_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > UNSAID_MAX {
+                        return Err(error);
+                    }
+                    tracing::debug!(%group, %error, "the event log was not told how far the group has read");
+                    back_off.pause().await;
+                }
+            }
             if count > 0 {
                 courtesy.rest(began.elapsed()).await;
             }

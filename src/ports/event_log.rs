@@ -137,6 +137,7 @@ pub trait EventLog: Send + Sync {
     /// Up to `limit` messages that were put aside, oldest first, each group's.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable>;
 
-    /// Puts a message that was put aside into the log once more.
-    async fn resend(&self, letter: &DeadLetter) -> Result<(), Unavailable>;
+    /// Puts a message that was put aside into the log once more; `false` when it still cannot be decoded, and
+    /// nothing was done.
+    async fn resend(&self, letter: &DeadLetter) -> Result<bool, Unavailable>;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -91,6 +92,19 @@ impl KafkaSubscription {
     }
 }
 
+/// Whether the client gets over it by itself.
+fn passes(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+        )
+    )
+}
+
 fn topics(settings: &Settings, topics: &[Topic]) -> BTreeMap<String, Topic> {
     topics.iter().map(|topic| (settings.topic(*topic), *topic)).collect()
 }
@@ -107,8 +121,17 @@ impl Subscription for KafkaSubscription {
             } else {
                 self.consumer.recv().now_or_never()
             };
-            let Some(received) = received else { break };
-            messages.extend(Self::give(&self.topics, &mut self.given, &mut self.ends, &received?));
+            match received {
+                None => break,
+                Some(Ok(message)) => {
+                    messages.extend(Self::give(&self.topics, &mut self.given, &mut self.ends, &message));
+                }
+                // A broker is away: the client looks for others by itself, and goes on where it was.
+                Some(Err(error)) if passes(&error) => {
+                    tracing::debug!(%error, "Kafka does not answer for a moment");
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
         }
         Ok(messages)
     }
@@ -118,11 +141,13 @@ impl Subscription for KafkaSubscription {
             return Ok(());
         }
         let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in std::mem::take(&mut self.given) {
-            list.add_partition_offset(&topic, partition, Offset::Offset(offset))?;
+        for ((topic, partition), offset) in &self.given {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
         let consumer = Arc::clone(&self.consumer);
         let committed = tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync)).await;
-        Ok(committed.map_err(|error| Unavailable(error.to_string()))??)
+        committed.map_err(|error| Unavailable(error.to_string()))??;
+        self.given.clear();
+        Ok(())
     }
 }

@@ -27,6 +27,10 @@ pub use topics::{PARTITIONS, RETENTION};
 /// How long a broker may take to answer a question.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// Tries of a question, and the pause between two.
+const TRIES: u32 = 5;
+const TRY_PAUSE: Duration = Duration::from_millis(500);
+
 /// Where Kafka is, and how much of it is the shop's.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -106,15 +110,23 @@ impl KafkaLog {
         Ok(Self { settings, producer })
     }
 
-    /// Does something that blocks, where it may.
+    /// Does something that blocks, where it may, and again for a while: after a broker went away another one has
+    /// to find out that it is asked now.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Settings) -> Result<T, Unavailable> + Send + 'static,
+        work: impl Fn(&Settings) -> Result<T, Unavailable> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let settings = self.settings.clone();
-        tokio::task::spawn_blocking(move || work(&settings))
-            .await
-            .unwrap_or_else(|error| Err(Unavailable(error.to_string())))
+        let again = move || {
+            for _ in 1..TRIES {
+                if let Ok(done) = work(&settings) {
+                    return Ok(done);
+                }
+                std::thread::sleep(TRY_PAUSE);
+            }
+            work(&settings)
+        };
+        tokio::task::spawn_blocking(again).await.unwrap_or_else(|error| Err(Unavailable(error.to_string())))
     }
 }
 
@@ -296,16 +308,11 @@ impl EventLog for KafkaLog {
         .await
     }
 
-    async fn resend(&self, letter: &DeadLetter) -> Result<(), Unavailable> {
-        let topic = Topic::ALL.into_iter().find(|topic| topic.as_str() == letter.topic);
-        let topic = topic.ok_or_else(|| Unavailable(format!("there is no topic {:?}", letter.topic)))?;
-        let topic = self.settings.topic(topic);
-        // The key of an event is its saga, wherever that can be read.
-        let key = cloud_event::decode(&letter.payload).map_or_else(
-            |_| format!("{}-{}", letter.place.partition, letter.place.offset),
-            |event| cloud_event::key(event.saga_id),
-        );
+    async fn resend(&self, letter: &DeadLetter) -> Result<bool, Unavailable> {
+        let Ok(event) = cloud_event::decode(&letter.payload) else { return Ok(false) };
+        let (topic, key) = (self.settings.topic(event.body.topic()), cloud_event::key(event.saga_id));
         let (payload, headers) = (letter.payload.clone(), OwnedHeaders::new());
-        self.producer.send(vec![Record { topic, key, payload, headers }]).await
+        self.producer.send(vec![Record { topic, key, payload, headers }]).await?;
+        Ok(true)
     }
 }

@@ -127,13 +127,18 @@ impl EventLog for LocalLog {
     }
 
     // The message stands where it always stood: its group reads it again, and everything after it without effect.
-    async fn resend(&self, letter: &DeadLetter) -> Result<(), Unavailable> {
+    async fn resend(&self, letter: &DeadLetter) -> Result<bool, Unavailable> {
         let before = Position(letter.place.offset - 1);
+        let there = self.outbox.read_any(before, 1).await?;
+        if !there.iter().any(|(position, events)| position.0 == letter.place.offset && events.is_ok()) {
+            return Ok(false);
+        }
         for group in Group::ALL.into_iter().filter(|group| group.as_str() == letter.group) {
             if self.store.offset(group).await? > before {
                 self.store.set_offset(group, before).await?;
             }
         }
-        self.store.forget_letter(letter).await
+        self.store.forget_letter(letter).await?;
+        Ok(true)
     }
 }

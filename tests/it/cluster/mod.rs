@@ -4,6 +4,7 @@
 mod administration;
 mod buyers;
 mod connections;
+mod event_commands;
 mod event_outages;
 mod outages;
 mod replay;

@@ -73,7 +73,7 @@ impl EventLog for Deadly {
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Unavailable> {
         self.log.dead_letters(limit).await
     }
-    async fn resend(&self, letter: &DeadLetter) -> Result<(), Unavailable> {
+    async fn resend(&self, letter: &DeadLetter) -> Result<bool, Unavailable> {
         self.log.resend(letter).await
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of events: mails, figures, findings, webhooks. Over the log of one process, and over Kafka with two servers.
 
+mod caches;
 mod crashes;
 mod figures;
 mod mails;

@@ -2,7 +2,7 @@
 
 mod cluster {
     use holdfast::domain::cloud_event::{SIZE_MAX, encode};
-    use holdfast::ports::event_log::Group;
+    use holdfast::ports::event_log::{DeadLetter, Group};
     use serde_json::{Value, json};
 
     use crate::events::{caught_up, finish};
@@ -53,13 +53,13 @@ mod cluster {
                 assert!(letter.reason.contains(reason), "{}: {reason}", letter.reason);
             }
         }
-        // A newer version that knows them would take them in; this one puts them aside again.
-        let before = letters.len();
+        // What a newer version could decode is left for it; what this one can decode goes back.
         let newer = letters.iter().find(|letter| letter.reason.contains("newer")).expect("one of them");
-        log.resend(newer).await.expect("the log answers");
+        assert!(!log.resend(newer).await.expect("the log answers"));
+        let mended = DeadLetter { payload: encode(&events[2]), ..newer.clone() };
+        assert!(log.resend(&mended).await.expect("the log answers"));
         caught_up(&app).await;
-        let after = log.dead_letters(1_000).await.expect("the log answers").len();
-        assert_eq!(after, before + Group::ALL.len());
+        assert_eq!(log.dead_letters(1_000).await.expect("the log answers").len(), letters.len());
         finish(app).await;
     }
 }

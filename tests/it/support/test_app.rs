@@ -182,7 +182,14 @@ impl TestApp {
         let open = async || stores.ledger.open_sagas(usize::MAX).await.expect("the ledger answers");
         self.quiet().await;
         wait_for("no saga is open", PATIENCE, async || open().await.is_empty()).await;
-        let report = Audit::of(stores).run(|_| {}).await.expect("the stores answer");
+        let audit = async || Audit::of(stores).run(|_| {}).await.expect("the stores answer");
+        let mut report = audit().await;
+        // What was committed last may still be on its way to Kafka.
+        wait_for("every event is in the log", PATIENCE, async || {
+            report = audit().await;
+            report.broken.as_ref().is_none_or(|broken| broken.invariant != "log-complete")
+        })
+        .await;
         assert_eq!(report.broken, None, "the audit is clean");
         let mut levels = stores.ledger.stock_levels().await.expect("the ledger answers");
         let gate = self.gate_levels().await;
