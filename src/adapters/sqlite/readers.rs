@@ -59,6 +59,8 @@ impl Readers {
         };
         match tokio::task::spawn_blocking(run).await {
             Ok(result) => result.map_err(|error: rusqlite::Error| Unavailable(error.to_string())),
+            // The program ends before the query has begun: there is nobody who could make something of that.
+            Err(error) if error.is_cancelled() => std::future::pending().await,
             Err(error) => Err(Unavailable(error.to_string())),
         }
     }
