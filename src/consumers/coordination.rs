@@ -107,7 +107,9 @@ fn judge(
         return Verdict::Wait;
     }
     // What the ledger has beyond the events may be on its way: the event log was away, or still is.
-    if seen == last && last <= standing.event_count && (ending.is_none() || last < standing.event_count) {
+    let is_behind = last < standing.event_count;
+    let stands_still = complete && ending.is_none() && standing.status == OrderStatus::Pending;
+    if seen == last && (is_behind || stands_still) {
         let of = standing.event_count;
         return Verdict::Wrong(
             FindingKind::Stopped,
@@ -161,9 +163,12 @@ mod tests {
             Some(FindingKind::Contradiction)
         );
         assert_eq!(
-            kind(verdict(5, 5, Some(confirmed), Some((confirmed, 8)))),
+            kind(verdict(5, 5, Some(confirmed), Some((confirmed, 4)))),
             Some(FindingKind::Contradiction)
         );
+        assert_eq!(kind(verdict(5, 5, None, Some((confirmed, 5)))), Some(FindingKind::Contradiction));
+        assert_eq!(kind(verdict(5, 5, Some(confirmed), Some((confirmed, 8)))), Some(FindingKind::Stopped));
+        assert_eq!(kind(verdict(3, 3, None, Some((confirmed, 5)))), Some(FindingKind::Stopped));
         assert_eq!(
             kind(verdict(5, 5, Some(confirmed), Some((pending, 5)))),
             Some(FindingKind::Contradiction)
