@@ -3,6 +3,7 @@
 //! Together the events of a saga are the full history of its order. They are written in the
 //! ledger transaction that makes them true (the outbox) and told to the world after it.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::ids::{OrderId, ProductId, UserId};
 use super::money::Money;
-use super::order::{BasketLine, Order, OrderLine, OrderStatus, Quantity, Reason};
+use super::order::{BasketLine, Order, OrderLine, OrderStatus, Quantity, Reason, UnknownWord};
 use super::saga::Capture;
 use super::time::Timestamp;
 
@@ -178,6 +179,14 @@ pub enum Topic {
     Order,
     /// What is undone.
     Compensation,
+}
+
+impl FromStr for Topic {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|topic| topic.as_str() == word).ok_or_else(|| UnknownWord(word.to_owned()))
+    }
 }
 
 impl Topic {

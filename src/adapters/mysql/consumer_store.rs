@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mysql_async::{Conn, Row};
 
-use crate::domain::{Currency, Event, OrderId, ProductId, Timestamp, UserId};
+use crate::domain::{Currency, Event, OrderId, ProductId, Timestamp, Topic, UserId};
 use crate::ports::Unavailable;
 use crate::ports::consumer_store::{
     ConsumerStore, Effects, Finding, Heard, Mail, MailKind, MailOutcome, MailState, Meaning, Minute, Sales,
@@ -16,7 +16,7 @@ use crate::ports::consumer_store::{
 };
 use crate::ports::event_log::Group;
 
-use super::error::{DbError, Result};
+use super::error::Result;
 use super::ledger::{MysqlLedger, limited};
 use super::rows::{optional_word, order_id, word};
 use super::session::{ask, roll_back, send, take};
@@ -55,9 +55,7 @@ async fn known(connection: &mut Conn, group: Group, events: &[Event]) -> Result<
         .words(" ORDER BY saga_id, topic FOR UPDATE");
     let mut known = Known::new();
     for mut row in send(connection, message).await?.pop().map(|answer| answer.rows).unwrap_or_default() {
-        let topic: String = take(&mut row, 1)?;
-        let topic = crate::domain::Topic::ALL.into_iter().find(|known| known.as_str() == topic);
-        let topic = topic.ok_or_else(|| DbError::Unreadable("a topic that is not known".into()))?;
+        let topic: Topic = word(&mut row, 1)?;
         known.insert((order_id(&mut row, 0)?, topic.as_str()), take(&mut row, 2)?);
     }
     Ok(known)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::domain::{Event, OrderId, Timestamp, UserId};
+use crate::domain::{Event, OrderId, Timestamp, Topic, UserId};
 use crate::ports::Unavailable;
 use crate::ports::consumer_store::{
     ConsumerStore, Effects, Finding, Heard, Mail, MailKind, MailOutcome, MailState, Meaning, Minute, Sales,
@@ -19,7 +19,7 @@ use crate::ports::outbox::Position;
 
 use super::file::{OpenError, StoreFile};
 use super::readers::Readers;
-use super::rows::{blob, optional_word, order_id, word};
+use super::rows::{blob, count, optional_word, order_id, word};
 use super::webhooks::write_notice;
 use super::writer::Writer;
 
@@ -120,10 +120,8 @@ impl SqliteConsumerStore {
                 "SELECT topic, position, consumer_group, reason, payload FROM dead_letters ORDER BY id LIMIT ?",
             )?;
             let letters = statement.query_map([count(limit)], |row| {
-                let topic = row.get_ref(0)?.as_str()?;
-                let topic = crate::domain::Topic::ALL.into_iter().find(|known| known.as_str() == topic);
                 Ok(DeadLetter {
-                    topic: topic.unwrap_or(crate::domain::Topic::Order).as_str(),
+                    topic: word::<Topic>(row, 0)?.as_str(),
                     place: Place { partition: 0, offset: row.get(1)? },
                     group: row.get(2)?,
                     reason: row.get(3)?,
@@ -147,10 +145,6 @@ impl SqliteConsumerStore {
         })
         .await
     }
-}
-
-pub(super) fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// Remembers the events of a group and leaves out those that it had.

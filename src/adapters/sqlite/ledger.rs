@@ -24,7 +24,7 @@ use super::customer_index::CustomerIndex;
 use super::file::{OpenError, StoreFile};
 use super::key_filter::{KeyFilter, REMEMBERED};
 use super::readers::Readers;
-use super::rows::{blob, digest, find_order, order_head, select_orders, with_lines, word};
+use super::rows::{blob, count, digest, find_order, order_head, select_orders, with_lines, word};
 use super::sagas::SagaRow;
 use super::writer::{WriteError, Writer};
 use super::{
@@ -288,7 +288,7 @@ impl Ledger for SqliteLedger {
         limit: usize,
     ) -> Result<Vec<Arc<Order>>, Unavailable> {
         let after = after.map_or([0; 16], blob);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = count(limit);
         let query = move |connection: &Connection| {
             let mut statement =
                 connection.prepare_cached(&select_orders("WHERE id > ? ORDER BY id LIMIT ?"))?;

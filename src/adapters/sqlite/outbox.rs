@@ -12,7 +12,7 @@ use crate::ports::Unavailable;
 use crate::ports::outbox::{Entry, Outbox, Position};
 
 use super::readers::Readers;
-use super::rows::{blob, order_id};
+use super::rows::{blob, count, order_id};
 
 /// Writes the events of one saga in this commit; the first of them is number `first`.
 pub fn append(
@@ -104,10 +104,6 @@ impl SqliteOutbox {
     }
 }
 
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { position: Position(row.get(4)?), events: events(row)? })
 }
@@ -115,13 +111,11 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 #[async_trait]
 impl Outbox for SqliteOutbox {
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<Entry>, Unavailable> {
-        let query = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS}, position FROM outbox WHERE position > ? ORDER BY position LIMIT ?"
-            ))?;
-            statement.query_map([after.0, count(limit)], entry)?.collect()
+        let entry = |(position, events): (Position, Readable)| match events {
+            Ok(events) => Ok(Entry { position, events }),
+            Err((error, _)) => Err(Unavailable(error.to_string())),
         };
-        self.readers.read(query).await
+        self.read_any(after, limit).await?.into_iter().map(entry).collect()
     }
 
     async fn read_between(

@@ -20,6 +20,11 @@ pub fn blob(id: OrderId) -> [u8; 16] {
     id.0.into_bytes()
 }
 
+/// How many rows are wanted, as SQLite counts.
+pub fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 pub fn order_id(row: &Row<'_>, column: usize) -> rusqlite::Result<OrderId> {
     Ok(OrderId(Uuid::from_bytes(row.get(column)?)))
 }

@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
 
-use super::rows::{blob, digest, driver, find_order, optional_word, order_id, word};
+use super::rows::{blob, count, digest, driver, find_order, optional_word, order_id, word};
 use super::waiting::next_action;
 
 /// A row of `saga_states`.
@@ -130,7 +130,7 @@ pub fn idle(
         "SELECT saga_id FROM saga_states WHERE tombstone = 0 AND stuck = 0 AND waiting_until IS NULL \
          AND owner = ? AND updated_at < ? ORDER BY saga_id LIMIT ?",
     )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = count(limit);
     let ids: Vec<OrderId> = statement
         .query_map(params![instance.0.into_bytes(), before.0, limit], |row| order_id(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
@@ -143,7 +143,7 @@ pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenS
         "SELECT saga_id FROM saga_states WHERE tombstone = 0 \
          ORDER BY stuck, waiting_until IS NOT NULL, saga_id LIMIT ?",
     )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = count(limit);
     let ids: Vec<OrderId> =
         statement.query_map([limit], |row| order_id(row, 0))?.collect::<rusqlite::Result<_>>()?;
     ids.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()

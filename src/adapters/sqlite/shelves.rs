@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::domain::{BasketLine, Hold, OrderId, ProductId, Quantity, Shelf, StockLevel, Timestamp};
 use crate::ports::ledger::Comparison;
 
-use super::rows::{blob, digest, driver, order_id, word};
+use super::rows::{blob, count, digest, driver, order_id, word};
 
 fn shelf(row: &Row<'_>) -> rusqlite::Result<Shelf> {
     let level = StockLevel { product: ProductId(row.get(0)?), stock: row.get(1)?, reserved: row.get(2)? };
@@ -40,7 +40,7 @@ fn pending(connection: &Connection, from: ProductId, to: ProductId) -> rusqlite:
 /// Up to `limit` products after `after`.
 pub fn list(connection: &Connection, after: Option<ProductId>, limit: usize) -> rusqlite::Result<Vec<Shelf>> {
     let transaction = connection.unchecked_transaction()?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = count(limit);
     let mut shelves: Vec<Shelf> = transaction
         .prepare_cached("SELECT id, stock, reserved, version FROM products WHERE id > ? ORDER BY id LIMIT ?")?
         .query_map(params![after.map_or(0, |id| id.0), limit], shelf)?

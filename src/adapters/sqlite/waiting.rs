@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::domain::{InstanceId, NextAction, OrderId, Reason, Timestamp};
 use crate::ports::ledger::{OpenSaga, Rest, SagaError};
 
-use super::rows::{blob, order_id};
+use super::rows::{blob, count, order_id};
 use super::sagas::{self, open_saga};
 
 /// Runs inside the writer's transaction.
@@ -63,7 +63,7 @@ pub fn wake(
 
 /// Which sagas wait and are due, the longest due first.
 pub fn due(connection: &Connection, at: Timestamp, limit: usize) -> rusqlite::Result<Vec<OrderId>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = count(limit);
     connection
         .prepare_cached(
             "SELECT saga_id FROM saga_states WHERE waiting_until IS NOT NULL AND look_at <= ? \

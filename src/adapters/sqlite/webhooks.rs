@@ -15,8 +15,8 @@ use crate::ports::webhooks::{
     OLD_SECRET_FOR, Outcome, REPLAY_MAX, Replay, Settled, Wanted, WebhookSecret, WebhookStore,
 };
 
-use super::consumer_store::{SqliteConsumerStore, count};
-use super::rows::{blob, optional_word, order_id, unreadable, word};
+use super::consumer_store::SqliteConsumerStore;
+use super::rows::{blob, count, optional_word, order_id, unreadable, word};
 
 const ENDPOINT: &str = "SELECT id, url, description, wanted, disabled, secret, old_secret, old_until, created_at, \
      failing_since FROM webhook_endpoints WHERE deleted = 0";
