@@ -2,13 +2,14 @@
 
 #[cfg(test)]
 mod containers;
+mod lab;
 mod services;
 mod startup;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test|services|startup
+const USAGE: &str = "usage: cargo xtask test|services|lab|startup
   test                    format check, clippy with warnings as errors, all tests, with MySQL, Redis and Kafka too
   test --embedded         the same without what needs a service";
 const USAGE_OF_STARTUP: &str =
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
             Some(code) => return code,
             None => return explain(),
         },
+        ["lab", ref arguments @ ..] => match lab::run(arguments) {
+            Some(code) => return code,
+            None => return explain(),
+        },
         _ => return explain(),
     };
     result.map_or_else(
@@ -58,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn explain() -> ExitCode {
-    eprintln!("{USAGE}\n{}\n{USAGE_OF_STARTUP}", services::USAGE);
+    eprintln!("{USAGE}\n{}\n{}\n{USAGE_OF_STARTUP}", services::USAGE, lab::USAGE);
     ExitCode::from(2)
 }
 

@@ -12,13 +12,14 @@ use super::{Environment, Service, at_once, join_addresses};
 
 const URL: &str = "HOLDFAST_TEST_KAFKA";
 
-/// Each with its id. Ports from 32768 up are given to anybody who connects, and these are not.
-const CONTROLLERS: [(&str, u16, i32); 3] =
-    [("controller-1", 19191, 1), ("controller-2", 19192, 2), ("controller-3", 19193, 3)];
-const BROKERS: [(&str, u16, i32); 2] = [("kafka-1", 19092, 11), ("kafka-2", 19093, 12)];
+/// Ports from 32768 up are given to anybody who connects, and these are not.
+const CONTROLLERS: [(&str, u16); 3] =
+    [("controller-1", 19191), ("controller-2", 19192), ("controller-3", 19193)];
+const BROKERS: [(&str, u16); 2] = [("kafka-1", 19092), ("kafka-2", 19093)];
 
-/// The majority without which the cluster changes nothing.
-const CONTROLLERS_MIN: usize = 2;
+/// The ids of the first controller and the first broker; the others follow.
+const CONTROLLER_ID: i32 = 1;
+const BROKER_ID: i32 = 11;
 
 const CONTROLLER_HEAP_MIB: u32 = 128;
 const BROKER_HEAP_MIB: u32 = 256;
@@ -30,7 +31,9 @@ pub struct Kafka {
     library: Library,
     deploy: PathBuf,
     /// The controllers and then the brokers.
-    processes: [Process; CONTROLLERS.len() + BROKERS.len()],
+    processes: Vec<Process>,
+    /// How many of them are controllers.
+    controllers: usize,
 }
 
 /// A node of Kafka and the programs that it needs.
@@ -48,19 +51,30 @@ struct Node<'n> {
 
 impl Kafka {
     pub fn new(state: &Path, deploy: &Path) -> Self {
-        let [a, b, c] = CONTROLLERS.map(|(name, port, _)| Process::new(name, port, state));
-        let [d, e] = BROKERS.map(|(name, port, _)| Process::new(name, port, state));
+        let process = |(name, port)| Process::new(name, port, state);
+        Self::of(CONTROLLERS.map(process).into(), BROKERS.map(process).into(), deploy)
+    }
+
+    /// A cluster of these nodes.
+    pub fn of(controllers: Vec<Process>, brokers: Vec<Process>, deploy: &Path) -> Self {
         let deploy = deploy.join("kafka");
         let library = Library { title: "Kafka", name: "kafka", pom: deploy.join("pom.xml") };
-        Self { library, deploy, processes: [a, b, c, d, e] }
+        let count = controllers.len();
+        let processes = controllers.into_iter().chain(brokers).collect();
+        Self { library, deploy, processes, controllers: count }
     }
 
     fn controllers(&self) -> &[Process] {
-        &self.processes[..CONTROLLERS.len()]
+        &self.processes[..self.controllers]
     }
 
     fn brokers(&self) -> &[Process] {
-        &self.processes[CONTROLLERS.len()..]
+        &self.processes[self.controllers..]
+    }
+
+    fn id(&self, process: &Process) -> i32 {
+        let ids = (CONTROLLER_ID..).zip(self.controllers()).chain((BROKER_ID..).zip(self.brokers()));
+        ids.filter(|(_, of)| of.name == process.name).map(|(id, _)| id).sum()
     }
 
     /// The programs, fetched if need be. Those that are there are checked on request.
@@ -84,7 +98,9 @@ impl Kafka {
         let (broker, controller) = any()
             .and_then(|broker| Ok((broker, any()?)))
             .map_err(|error| format!("no free port: {error}"))?;
-        let process = Process::new("kafka-once", broker.port(), scratch);
+        // One spelling, because processes are recognised by it.
+        let scratch = fs::canonicalize(scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+        let process = Process::new("kafka-once", broker.port(), &scratch);
         let own = format!(
             "process.roles=broker,controller\nlisteners=PLAINTEXT://{broker},CONTROLLER://{controller}\n\
              node.id=1\ncontroller.quorum.voters=1@{controller}\n"
@@ -104,15 +120,15 @@ impl Kafka {
     }
 
     fn node<'n>(&'n self, process: &'n Process, java: &'n Java) -> Node<'n> {
-        let voters =
-            CONTROLLERS.map(|(_, port, id)| format!("{id}@{}:{port}", Ipv4Addr::LOCALHOST)).join(",");
+        let voters = self.controllers().iter().map(|voter| format!("{}@{}", self.id(voter), voter.address()));
+        let voters = voters.collect::<Vec<_>>().join(",");
         let is_controller = self.is_controller(process);
         let (listener, heap_mib) =
             if is_controller { ("CONTROLLER", CONTROLLER_HEAP_MIB) } else { ("PLAINTEXT", BROKER_HEAP_MIB) };
         let own = format!(
             "listeners={listener}://{}\nnode.id={}\ncontroller.quorum.voters={voters}\n",
             process.address(),
-            id(process)
+            self.id(process)
         );
         let files: &[_] = if is_controller { &["controller.properties"] } else { &["broker.properties"] };
         Node { process, java, deploy: &self.deploy, files, own, heap_mib }
@@ -124,7 +140,8 @@ impl Kafka {
 
     /// Whether enough controllers run to decide anything.
     fn has_majority(&self) -> bool {
-        self.controllers().iter().filter(|controller| controller.pid().is_some()).count() >= CONTROLLERS_MIN
+        let running = self.controllers().iter().filter(|controller| controller.pid().is_some()).count();
+        running > self.controllers / 2
     }
 
     /// The controllers that work, if one of them leads.
@@ -132,11 +149,6 @@ impl Kafka {
         let running = self.controllers().iter().filter(|controller| controller.pid().is_some());
         running.filter_map(|controller| quorum(controller.address()).ok()?).next()
     }
-}
-
-fn id(process: &Process) -> i32 {
-    let nodes = CONTROLLERS.iter().chain(&BROKERS);
-    nodes.filter(|(name, ..)| *name == process.name).map(|(_, _, id)| *id).sum()
 }
 
 impl Service for Kafka {
@@ -172,7 +184,7 @@ impl Service for Kafka {
         for process in self.brokers().iter().chain(self.controllers()) {
             process.wait_until("to work in the cluster", || self.role(process).is_some())?;
         }
-        let all = |brokers: Vec<i32>| BROKERS.iter().all(|(_, _, id)| brokers.contains(id));
+        let all = |known: Vec<i32>| self.brokers().iter().all(|broker| known.contains(&self.id(broker)));
         for broker in self.brokers() {
             broker.wait_until("to know the other", || brokers(broker.address()).is_ok_and(all))?;
         }
@@ -205,7 +217,7 @@ impl Service for Kafka {
 
     /// What the node does in a cluster that has a leader.
     fn role(&self, process: &Process) -> Option<&'static str> {
-        let id = id(process);
+        let id = self.id(process);
         if self.is_controller(process) {
             let quorum = self.quorum()?;
             if quorum.leader == id {

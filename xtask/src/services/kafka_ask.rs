@@ -1,6 +1,6 @@
-//! Two questions to Kafka, in its own protocol: which brokers work, and which controllers.
+//! Three questions to Kafka, in its own protocol: which brokers work, which controllers, and which copies of topics.
 //!
-//! Both exist since Kafka 3.7 and are layouts of fixed versions. Source: Kafka's protocol guide, and KIP-482 for numbers
+//! All exist since Kafka 3.7 and are layouts of fixed versions. Source: Kafka's protocol guide, and KIP-482 for numbers
 //! of variable length.
 
 use std::io::{self, Read as _, Write as _};
@@ -12,9 +12,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Nobody who is asked these questions has more to say.
 const ANSWER_BYTES_MAX: u32 = 1 << 20;
 
-const DESCRIBE_QUORUM: i16 = 55;
-const DESCRIBE_CLUSTER: i16 = 60;
-const VERSION: i16 = 1;
+/// What can be asked, each with the version of its layout.
+const METADATA: (i16, i16) = (3, 12);
+const DESCRIBE_QUORUM: (i16, i16) = (55, 1);
+const DESCRIBE_CLUSTER: (i16, i16) = (60, 1);
 
 const NO_ERROR: i16 = 0;
 
@@ -46,6 +47,24 @@ pub fn quorum(address: SocketAddr) -> io::Result<Option<Quorum>> {
     read_quorum(&mut Fields(&answer)).ok_or_else(malformed)
 }
 
+/// A partition of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Partition {
+    pub topic: String,
+    pub number: i32,
+    /// Brokers that should have it.
+    pub copies: usize,
+    /// Those of them that have all of it.
+    pub in_step: usize,
+}
+
+/// Asks a broker for the partitions of all topics.
+pub fn partitions(address: SocketAddr) -> io::Result<Vec<Partition>> {
+    // All topics, none of which is to be made; without rights; no tagged fields.
+    let answer = ask(address, METADATA, &[0, 0, 0, 0])?;
+    read_partitions(&mut Fields(&answer)).ok_or_else(malformed)
+}
+
 fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "not an answer of Kafka")
 }
@@ -57,12 +76,12 @@ fn put_text(message: &mut Vec<u8>, text: &str) {
 }
 
 /// Sends one question and returns the answer after its head.
-fn ask(address: SocketAddr, api: i16, question: &[u8]) -> io::Result<Vec<u8>> {
+fn ask(address: SocketAddr, (api, version): (i16, i16), question: &[u8]) -> io::Result<Vec<u8>> {
     const NUMBER: i32 = 1;
     const CLIENT: &str = "xtask";
     let mut message = Vec::new();
     message.extend(api.to_be_bytes());
-    message.extend(VERSION.to_be_bytes());
+    message.extend(version.to_be_bytes());
     message.extend(NUMBER.to_be_bytes());
     message.extend([0, CLIENT.len() as u8]);
     message.extend(CLIENT.as_bytes());
@@ -104,6 +123,40 @@ fn read_brokers(fields: &mut Fields<'_>) -> Option<Vec<i32>> {
         fields.tags()?;
         Some(id)
     })
+}
+
+fn read_partitions(fields: &mut Fields<'_>) -> Option<Vec<Partition>> {
+    let _throttled_ms = fields.i32()?;
+    let _brokers = fields.list(|fields| {
+        let _id = fields.i32()?;
+        let _host = fields.text()?;
+        let _port = fields.i32()?;
+        let _rack = fields.text()?;
+        fields.tags()
+    })?;
+    let _cluster = fields.text()?;
+    let _controller = fields.i32()?;
+    let topics = fields.list(|fields| {
+        let _error = fields.i16()?;
+        let topic = String::from_utf8_lossy(fields.text()?).into_owned();
+        let _id = fields.take::<16>()?;
+        let _is_internal = fields.take::<1>()?;
+        let partitions = fields.list(|fields| {
+            let _error = fields.i16()?;
+            let number = fields.i32()?;
+            let _leader = fields.i32()?;
+            let _epoch = fields.i32()?;
+            let copies = fields.list(Fields::i32)?.len();
+            let in_step = fields.list(Fields::i32)?.len();
+            let _offline = fields.list(Fields::i32)?;
+            fields.tags()?;
+            Some(Partition { topic: topic.clone(), number, copies, in_step })
+        })?;
+        let _rights = fields.i32()?;
+        fields.tags()?;
+        Some(partitions)
+    })?;
+    Some(topics.into_iter().flatten().collect())
 }
 
 fn read_quorum(fields: &mut Fields<'_>) -> Option<Option<Quorum>> {

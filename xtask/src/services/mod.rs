@@ -1,16 +1,16 @@
 //! `cargo xtask services`: real MySQL, Redis and Kafka for development and tests, on loopback and without containers.
 
-mod balancer;
+pub mod balancer;
 mod debian;
-mod install;
+pub mod install;
 mod java;
-mod kafka;
-mod kafka_ask;
-mod mysql;
-mod process;
-mod redis;
+pub mod kafka;
+pub mod kafka_ask;
+pub mod mysql;
+pub mod process;
+pub mod redis;
 mod stripe_mock;
-mod wait;
+pub mod wait;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -40,20 +40,24 @@ const LOG_LINES: usize = 30;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-type Environment = Vec<(String, String)>;
+pub type Environment = Vec<(String, String)>;
 
 /// Processes that are of use only together.
-trait Service: Sync {
+pub trait Service: Sync {
     /// As it is named on the command line.
     fn name(&self) -> &'static str;
 
-    /// Variables that tell tests where it is. The first has the addresses.
-    fn variables(&self) -> &'static [&'static str];
+    /// Variables that tell tests where it is. The first has the addresses. None when no test asks for it.
+    fn variables(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     fn processes(&self) -> &[Process];
 
     /// The variables that are needed, with their values.
-    fn environment(&self) -> Environment;
+    fn environment(&self) -> Environment {
+        Environment::new()
+    }
 
     /// Has everything running and ready. Returns the names of what was not running before.
     ///
@@ -166,7 +170,7 @@ fn addresses(url: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The addresses of processes as a URL has them.
-fn join_addresses<'p>(processes: impl IntoIterator<Item = &'p Process>) -> String {
+pub fn join_addresses<'p>(processes: impl IntoIterator<Item = &'p Process>) -> String {
     processes.into_iter().map(|process| process.address().to_string()).collect::<Vec<_>>().join(",")
 }
 
@@ -311,15 +315,9 @@ impl Services {
     fn status(&self) -> ExitCode {
         let mut all_work = true;
         for (service, process) in self.processes() {
-            let pid = process.pid();
-            let state = match pid {
-                Some(_) => service
-                    .role(process)
-                    .map_or_else(|| "running, not working".to_owned(), |role| format!("running, {role}")),
-                None => "stopped".to_owned(),
-            };
-            all_work &= !state.contains("not working") && pid.is_some();
-            let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.as_raw_nonzero().to_string());
+            let (state, works) = state(service, process);
+            all_work &= works;
+            let pid = process.pid().map_or_else(|| "-".to_owned(), |pid| pid.as_raw_nonzero().to_string());
             show(&format!("{:<14} {:<16} {pid:>8}  {state}\n", process.name, process.address()));
         }
         if all_work { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -328,14 +326,27 @@ impl Services {
     fn logs(&self, name: Option<&str>) {
         let is_meant = |process: &Process| name.is_none_or(|name| name == process.name);
         for (_, process) in self.processes().filter(|(_, process)| is_meant(process)) {
-            let lines = process.log_tail(LOG_LINES).unwrap_or_else(|error| format!("({error})"));
-            show(&format!("==> {} <==\n{lines}\n\n", process.log().display()));
+            show_log(process);
         }
     }
 }
 
+/// What a process does, as people are told, and whether it works.
+pub fn state(service: &dyn Service, process: &Process) -> (String, bool) {
+    let Some(_pid) = process.pid() else { return ("stopped".to_owned(), false) };
+    let role = service.role(process);
+    let works = role.is_some();
+    (role.map_or_else(|| "running, not working".to_owned(), |role| format!("running, {role}")), works)
+}
+
+/// Shows the last lines of a log.
+pub fn show_log(process: &Process) {
+    let lines = process.log_tail(LOG_LINES).unwrap_or_else(|error| format!("({error})"));
+    show(&format!("==> {} <==\n{lines}\n\n", process.log().display()));
+}
+
 /// Does the same with each, all at the same time. Answers in the order of the questions.
-fn at_once<Q: Copy + Send + Sync, A: Send>(questions: &[Q], answer: impl Fn(Q) -> A + Sync) -> Vec<A> {
+pub fn at_once<Q: Copy + Send + Sync, A: Send>(questions: &[Q], answer: impl Fn(Q) -> A + Sync) -> Vec<A> {
     thread::scope(|scope| {
         let threads: Vec<_> = questions.iter().map(|question| scope.spawn(|| answer(*question))).collect();
         threads
@@ -346,7 +357,7 @@ fn at_once<Q: Copy + Send + Sync, A: Send>(questions: &[Q], answer: impl Fn(Q) -
 }
 
 /// Prints for people, who may have stopped to read.
-fn show(text: &str) {
+pub fn show(text: &str) {
     // Then there is nobody left to tell.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -25,10 +25,10 @@ const BUNDLE: Bundle = Bundle {
 };
 
 /// The account of the shop.
-const USER: &str = "holdfast";
+pub const USER: &str = "holdfast";
 
 /// For development and tests only.
-const PASSWORD: &str = "holdfast-dev";
+pub const PASSWORD: &str = "holdfast-dev";
 const REPLICATION_PASSWORD: &str = "replication-dev";
 
 /// Longer paths are no addresses of sockets on Linux. Source: unix(7), `sun_path`.
@@ -47,22 +47,11 @@ impl Mysql {
     }
 
     fn primary<'s>(&'s self, programs: &'s Programs) -> Server<'s> {
-        Server { process: &self.processes[0], programs, deploy: &self.deploy, role: "primary.cnf" }
+        Server::new(&self.processes[0], programs, &self.deploy, &["common.cnf", "primary.cnf"])
     }
 
     fn replica<'s>(&'s self, programs: &'s Programs) -> Server<'s> {
-        Server { process: &self.processes[1], programs, deploy: &self.deploy, role: "replica.cnf" }
-    }
-
-    /// The programs, fetched if need be. Those that are there are checked on request.
-    fn programs(&self, check: bool) -> Result<Programs, String> {
-        let present = if check { None } else { BUNDLE.present() };
-        present.map_or_else(|| BUNDLE.install(), Ok).map_err(|error| {
-            format!(
-                "MySQL is not to be had here: {error}; install MySQL 8 or later yourself, start it, and name it in \
-                 {URL} and {PASSWORD_VARIABLE}"
-            )
-        })
+        Server::new(&self.processes[1], programs, &self.deploy, &["common.cnf", "replica.cnf"])
     }
 
     fn is_primary(&self, process: &Process) -> bool {
@@ -91,7 +80,7 @@ impl Service for Mysql {
     fn up(&self) -> Result<Vec<&'static str>, String> {
         // What runs was checked when it was started.
         let is_running = self.processes.iter().all(|process| process.pid().is_some());
-        let programs = self.programs(!is_running)?;
+        let programs = programs(!is_running)?;
         let (primary, replica) = (self.primary(&programs), self.replica(&programs));
         let initialized = at_once(&[&primary, &replica], |server| server.initialize());
         initialized.into_iter().collect::<Result<(), _>>()?;
@@ -108,7 +97,7 @@ impl Service for Mysql {
     }
 
     fn start(&self, process: &Process) -> Result<(), String> {
-        let programs = self.programs(false)?;
+        let programs = programs(false)?;
         let (primary, replica) = (self.primary(&programs), self.replica(&programs));
         if self.is_primary(process) {
             primary.spawn()?;
@@ -131,7 +120,7 @@ impl Service for Mysql {
     }
 
     fn role(&self, process: &Process) -> Option<&'static str> {
-        let programs = BUNDLE.present()?;
+        let programs = present()?;
         if self.is_primary(process) {
             self.primary(&programs).answers().then_some("primary")
         } else {
@@ -140,19 +129,52 @@ impl Service for Mysql {
     }
 }
 
+/// The programs, fetched if need be. Those that are there are checked on request.
+pub fn programs(check: bool) -> Result<Programs, String> {
+    let present = if check { None } else { present() };
+    present.map_or_else(|| BUNDLE.install(), Ok).map_err(|error| {
+        format!(
+            "MySQL is not to be had here: {error}; install MySQL 8 or later yourself, start it, and name it in \
+             {URL} and {PASSWORD_VARIABLE}"
+        )
+    })
+}
+
+/// The same, when they are there already.
+pub fn present() -> Option<Programs> {
+    BUNDLE.present()
+}
+
 /// A server of MySQL and the programs that it needs.
-struct Server<'s> {
-    process: &'s Process,
+pub struct Server<'s> {
+    pub process: &'s Process,
     programs: &'s Programs,
     /// Where the settings are.
     deploy: &'s Path,
+    /// The files with its settings; later ones win.
+    files: &'s [&'static str],
     /// The settings that only this server has.
-    role: &'static str,
+    options: Vec<String>,
 }
 
-impl Server<'_> {
+impl<'s> Server<'s> {
+    /// A server with the settings of these files in `deploy/mysql/`.
+    pub fn new(
+        process: &'s Process,
+        programs: &'s Programs,
+        deploy: &'s Path,
+        files: &'s [&'static str],
+    ) -> Self {
+        Self { process, programs, deploy, files, options: Vec::new() }
+    }
+
+    /// The same server with settings that no file has.
+    pub fn with(self, options: Vec<String>) -> Self {
+        Self { options, ..self }
+    }
+
     /// Makes the data folder, if there is none.
-    fn initialize(&self) -> Result<(), String> {
+    pub fn initialize(&self) -> Result<(), String> {
         let data = self.process.data();
         if data.exists() {
             return Ok(());
@@ -171,13 +193,10 @@ impl Server<'_> {
     }
 
     /// Starts the server, without waiting for it.
-    fn spawn(&self) -> Result<(), String> {
+    pub fn spawn(&self) -> Result<(), String> {
         let settings = self.process.folder().join("my.cnf");
-        let text = format!(
-            "!include {}\n!include {}\n",
-            self.deploy.join("common.cnf").display(),
-            self.deploy.join(self.role).display()
-        );
+        let include = |file| format!("!include {}\n", self.deploy.join(file).display());
+        let text: String = self.files.iter().map(include).collect();
         fs::write(&settings, text).map_err(|error| format!("{}: {error}", settings.display()))?;
         // A crash leaves the lock of the socket, and it counts while the kernel still lists the dead process.
         for left in ["socket", "socket.lock"] {
@@ -189,8 +208,9 @@ impl Server<'_> {
         command
             .arg(format!("--socket={}", self.socket()?))
             .arg("--pid-file=mysqld.pid")
-            .arg("--bind-address=127.0.0.1")
-            .arg(format!("--port={}", self.process.port));
+            .arg(format!("--bind-address={}", self.process.ip))
+            .arg(format!("--port={}", self.process.port))
+            .args(&self.options);
         self.process.spawn(&command)
     }
 
@@ -219,14 +239,14 @@ impl Server<'_> {
         let path = self.process.folder().join("socket").display().to_string();
         if path.len() > SOCKET_PATH_BYTES_MAX {
             return Err(format!(
-                "{path} is too long for a socket: set HOLDFAST_SERVICES_DIR to a shorter path"
+                "{path} is too long for a socket: set HOLDFAST_SERVICES_DIR or HOLDFAST_LAB_DIR to a shorter path"
             ));
         }
         Ok(path)
     }
 
     /// The statements of a file in `deploy/mysql/`, with the passwords and these values.
-    fn statements(&self, file: &str, values: &[(&str, &str)]) -> Result<String, String> {
+    pub fn statements(&self, file: &str, values: &[(&str, &str)]) -> Result<String, String> {
         let path = self.deploy.join(file);
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let passwords = [("PASSWORD", PASSWORD), ("REPLICATION_PASSWORD", REPLICATION_PASSWORD)];
@@ -235,23 +255,15 @@ impl Server<'_> {
     }
 
     /// Runs statements as the administrator, whom only the socket lets in.
-    fn administer(&self, statements: &str) -> Result<String, String> {
+    pub fn administer(&self, statements: &str) -> Result<String, String> {
         self.client(&[&format!("--socket={}", self.socket()?), "--user=root"], statements)
     }
 
     /// Runs statements as the shop does: over TCP and TLS.
-    fn query(&self, statements: &str) -> Result<String, String> {
-        let port = format!("--port={}", self.process.port);
+    pub fn query(&self, statements: &str) -> Result<String, String> {
+        let (host, port) = (format!("--host={}", self.process.ip), format!("--port={}", self.process.port));
         let (user, password) = (format!("--user={USER}"), format!("--password={PASSWORD}"));
-        let arguments = [
-            "--protocol=TCP",
-            "--host=127.0.0.1",
-            &port,
-            "--ssl-mode=REQUIRED",
-            &user,
-            &password,
-            "holdfast",
-        ];
+        let arguments = ["--protocol=TCP", &host, &port, "--ssl-mode=REQUIRED", &user, &password, "holdfast"];
         self.client(&arguments, statements)
     }
 
@@ -264,7 +276,7 @@ impl Server<'_> {
     }
 
     /// Whether the shop can use the server.
-    fn answers(&self) -> bool {
+    pub fn answers(&self) -> bool {
         self.query("SELECT 1").is_ok()
     }
 
@@ -273,7 +285,7 @@ impl Server<'_> {
         self.query("SHOW REPLICA STATUS").is_ok_and(|status| is_replicating(&status))
     }
 
-    fn wait_for_administrator(&self) -> Result<(), String> {
+    pub fn wait_for_administrator(&self) -> Result<(), String> {
         self.process.wait_until("to answer", || self.administer("SELECT 1").is_ok())
     }
 
@@ -323,6 +335,7 @@ fn is_replicating(status: &str) -> bool {
     ["Replica_IO_Running", "Replica_SQL_Running"].iter().all(|name| field(status, name) == Some("Yes"))
 }
 
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+/// A value in the lines of `name: value` that an answer has.
+pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.strip_prefix(':')?.trim()))
 }

@@ -1,21 +1,18 @@
 //! One process that outlives this command: started, found again by its pid file, and ended.
 //!
-//! A pid alone may by now belong to anybody. A process is ours when its command line names our data folder.
+//! A pid alone may by now belong to anybody. A process is ours when it works in our data folder.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait::{LIMIT, wait_for};
-
-/// How long a new process may take until its command line can be seen.
-const EXEC_LIMIT_MS: u64 = 50;
 
 /// How long an address may stay taken.
 const PORT_LIMIT: Duration = Duration::from_secs(5);
@@ -23,18 +20,27 @@ const PORT_LIMIT: Duration = Duration::from_secs(5);
 /// A process with a folder of its own for data, log and pid file.
 pub struct Process {
     pub name: &'static str,
+    pub ip: IpAddr,
+    /// Where it listens; 0 when it does not.
     pub port: u16,
+    /// The network namespace that is its host; none for the machine itself.
+    namespace: Option<String>,
     folder: PathBuf,
 }
 
 impl Process {
-    /// `state` is an absolute path.
+    /// A process on loopback. `state` is an absolute path without links.
     pub fn new(name: &'static str, port: u16, state: &Path) -> Self {
-        Self { name, port, folder: state.join(name) }
+        Self { name, ip: Ipv4Addr::LOCALHOST.into(), port, namespace: None, folder: state.join(name) }
+    }
+
+    /// The same process on a host with an address of its own.
+    pub fn on(self, ip: IpAddr, namespace: Option<String>) -> Self {
+        Self { ip, namespace, ..self }
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        SocketAddr::from((self.ip, self.port))
     }
 
     pub fn folder(&self) -> &Path {
@@ -56,20 +62,8 @@ impl Process {
     /// The pid, when the process runs.
     pub fn pid(&self) -> Option<Pid> {
         let pid = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
-        for _ in 0..EXEC_LIMIT_MS {
-            let command_line = fs::read(proc(pid).join("cmdline")).ok()?;
-            if !command_line.is_empty() {
-                let data = self.data().into_os_string().into_encoded_bytes();
-                let is_ours = command_line.split(|byte| *byte == 0).any(|argument| argument.ends_with(&data));
-                return is_ours.then_some(pid);
-            }
-            // It is just becoming the program that it is to be, or coming to its end.
-            if has_ended(pid) {
-                return None;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        None
+        let folder = fs::read_link(proc(pid).join("cwd")).ok()?;
+        (folder == self.data() && !has_ended(pid)).then_some(pid)
     }
 
     /// Starts the process in a session of its own, so that it outlives this command and the terminal.
@@ -77,22 +71,20 @@ impl Process {
     /// # Errors
     /// The address is taken, or the program cannot be started.
     pub fn spawn(&self, command: &Command) -> Result<(), String> {
-        // What had it may be about to end.
-        let is_free = || Ok(TcpListener::bind(self.address()).is_ok());
-        wait_for("a free address", PORT_LIMIT, is_free).map_err(|_| {
-            format!(
-                "{} is taken and cannot be that of {}: end the program that has it, or set \
-                 HOLDFAST_SERVICES_DIR to the folder it was started with",
-                self.address(),
-                self.name
-            )
-        })?;
+        self.wait_for_address()?;
         let start = || {
+            fs::create_dir_all(self.data())?;
             let log = File::options().create(true).append(true).open(self.log())?;
-            // It becomes the program that it is given, under the same pid.
-            let child = Command::new("setsid")
-                .arg(command.get_program())
-                .args(command.get_args())
+            // Each becomes the program that it is given, under the same pid.
+            let mut words = vec![OsStr::new("setsid")];
+            if let Some(namespace) = &self.namespace {
+                words.extend(["ip", "netns", "exec", namespace].map(OsStr::new));
+            }
+            words.push(command.get_program());
+            words.extend(command.get_args());
+            let child = Command::new(words[0])
+                .args(&words[1..])
+                .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
                 .current_dir(self.data())
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
@@ -103,6 +95,22 @@ impl Process {
         start().map_err(|error: std::io::Error| format!("{} could not be started: {error}", self.name))
     }
 
+    /// What had the address may be about to end. On a host of its own nobody else can have it.
+    fn wait_for_address(&self) -> Result<(), String> {
+        if self.namespace.is_some() {
+            return Ok(());
+        }
+        let is_free = || Ok(TcpListener::bind(self.address()).is_ok());
+        wait_for("a free address", PORT_LIMIT, is_free).map_err(|_| {
+            format!(
+                "{} is taken and cannot be that of {}: end the program that has it, or set \
+                 HOLDFAST_SERVICES_DIR to the folder it was started with",
+                self.address(),
+                self.name
+            )
+        })
+    }
+
     /// Waits until a process that was started does what it should.
     ///
     /// # Errors
@@ -110,7 +118,7 @@ impl Process {
     pub fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
         let with_log = |error: String| {
             let last = self.log_tail(1).unwrap_or_default();
-            format!("{error}; `cargo xtask services logs {}` ends with: {}", self.name, last.trim())
+            format!("{error}; {} ends with: {}", self.log().display(), last.trim())
         };
         wait_for(&format!("{} {what}", self.name), LIMIT, || {
             if is_so() {
@@ -151,8 +159,7 @@ impl Process {
     /// That takes too long.
     pub fn kill(&self) -> Result<(), String> {
         let Some(pid) = self.pid() else { return Ok(()) };
-        signal(pid, Signal::KILL);
-        wait_for(&format!("the end of {}", self.name), LIMIT, || Ok(has_ended(pid)))
+        kill_all(&[pid]).map_err(|error| format!("{}: {error}", self.name))
     }
 
     /// The last lines of the log.
@@ -176,6 +183,15 @@ impl Process {
 pub fn end(processes: &[&Process]) -> Result<(), String> {
     let asked: Vec<_> = processes.iter().map(|process| (process, process.ask_to_end())).collect();
     asked.into_iter().try_for_each(|(process, pid)| pid.map_or(Ok(()), |pid| process.wait_for_end(pid)))
+}
+
+/// Ends processes as a crash does, all at once, and waits until the kernel has cleared them away.
+///
+/// # Errors
+/// That takes too long.
+pub fn kill_all(pids: &[Pid]) -> Result<(), String> {
+    pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
+    wait_for("the end of what was killed", LIMIT, || Ok(pids.iter().all(|pid| has_ended(*pid))))
 }
 
 fn signal(pid: Pid, signal: Signal) {

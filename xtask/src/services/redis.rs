@@ -1,4 +1,4 @@
-//! Redis: a cluster of three masters and three replicas, with the settings in `deploy/redis/`.
+//! Redis: a cluster of masters with a replica each, with the settings in `deploy/redis/`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -36,17 +36,22 @@ pub struct Redis {
     deploy: PathBuf,
     /// A file that is there when the nodes were joined to a cluster.
     is_made: PathBuf,
-    nodes: [Process; 6],
+    /// The masters, and then as many replicas in the same order.
+    nodes: Vec<Process>,
 }
 
 impl Redis {
     pub fn new(state: &Path, deploy: &Path) -> Self {
-        let nodes = PORTS.map(|(name, port)| Process::new(name, port, state));
+        Self::of(PORTS.map(|(name, port)| Process::new(name, port, state)).into(), state, deploy)
+    }
+
+    /// A cluster of these nodes: the masters, and then as many replicas in the same order.
+    pub fn of(nodes: Vec<Process>, state: &Path, deploy: &Path) -> Self {
         Self { deploy: deploy.join("redis"), is_made: state.join("redis-cluster-is-made"), nodes }
     }
 
     /// The programs, fetched if need be. Those that are there are checked on request.
-    fn programs(&self, check: bool) -> Result<Programs, String> {
+    pub fn programs(check: bool) -> Result<Programs, String> {
         let present = if check { None } else { present() };
         present.map_or_else(install, Ok).map_err(|error| {
             format!(
@@ -72,19 +77,35 @@ impl Redis {
         let mut command = programs.command("usr/bin/redis-server");
         command
             .arg(self.deploy.join("redis.conf"))
-            .args(["--bind", "127.0.0.1", "--port", &node.port.to_string(), "--dir"])
+            .args(["--bind", &node.ip.to_string(), "--port", &node.port.to_string(), "--dir"])
             .arg(data);
         node.spawn(&command)
     }
 
-    /// Joins empty nodes to a cluster in which the second three replicate the first three.
+    fn masters(&self) -> &[Process] {
+        &self.nodes[..self.nodes.len() / 2]
+    }
+
+    /// Joins empty nodes to a cluster. Who replicates whom is said, because `redis-cli` would choose for itself.
     fn create_cluster(&self, programs: &Programs) -> Result<(), String> {
         let mut command = programs.command("usr/bin/redis-cli");
         command
             .args(["--cluster", "create"])
-            .args(self.nodes.iter().map(|node| node.address().to_string()))
-            .args(["--cluster-replicas", "1", "--cluster-yes"]);
-        output(&mut command, "making the Redis Cluster", LIMIT).map(|_| ())
+            .args(self.masters().iter().map(|node| node.address().to_string()))
+            .args(["--cluster-replicas", "0", "--cluster-yes"]);
+        output(&mut command, "making the Redis Cluster", LIMIT)?;
+        let replicas = &self.nodes[self.masters().len()..];
+        for (master, replica) in self.masters().iter().zip(replicas) {
+            let id = ask(master, "CLUSTER MYID").map_err(|error| format!("{}: {error}", master.name))?;
+            let meet = format!("CLUSTER MEET {} {}", master.ip, master.port);
+            ask(replica, &meet).map_err(|error| format!("{}: {error}", replica.name))?;
+            let follow = format!("CLUSTER REPLICATE {id}");
+            // It is refused until the two have met.
+            replica.wait_until("to follow its master", || {
+                ask(replica, &follow).is_ok_and(|answer| answer == "OK")
+            })?;
+        }
+        Ok(())
     }
 
     fn wait_until_it_works(&self, node: &Process) -> Result<(), String> {
@@ -112,7 +133,7 @@ impl Service for Redis {
     fn up(&self) -> Result<Vec<&'static str>, String> {
         // What runs was checked when it was started.
         let is_running = self.nodes.iter().all(|node| node.pid().is_some());
-        let programs = self.programs(!is_running)?;
+        let programs = Self::programs(!is_running)?;
         let is_made = self.is_made.exists();
         if !is_made {
             self.forget()?;
@@ -136,7 +157,7 @@ impl Service for Redis {
     }
 
     fn start(&self, node: &Process) -> Result<(), String> {
-        self.spawn(node, &self.programs(false)?)?;
+        self.spawn(node, &Self::programs(false)?)?;
         node.wait_until("to answer", || answers(node))?;
         // Without the others there may be no cluster that works.
         if self.nodes.iter().any(|node| node.pid().is_none()) {

@@ -15,8 +15,9 @@ pub const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The time.
 #[expect(clippy::disallowed_methods, reason = "this waits for real processes, nothing is simulated")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
