@@ -218,10 +218,12 @@ impl Config {
                 .map_err(|error| ConfigError(format!("{} cannot be read: {error}", file.display())))?;
             layers = layers.merge(Toml::string(&text));
         }
-        // The first administrator, and what the tests and their services are told.
+        // The first administrator, and what the tests, their services and the lab are told.
         let others = ["admin_email", "admin_password", "shared", "services_dir"];
-        let environment =
-            Env::prefixed("HOLDFAST_").ignore(&others).filter(|name| !name.starts_with("test_")).split("__");
+        let environment = Env::prefixed("HOLDFAST_")
+            .ignore(&others)
+            .filter(|name| !name.starts_with("test_") && !name.starts_with("lab_"))
+            .split("__");
         let config: Self = layers
             .merge(environment)
             .merge(Serialized::defaults(flags))

@@ -41,6 +41,12 @@ impl Files {
             .map_err(|_| "no program is known: `cargo xtask lab up` comes first".to_owned())?;
         let mut with_options = Command::new(program.trim());
         with_options.arg(command).args(["--listen", &process.address().to_string()]);
+        // The file says it all.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"HOLDFAST_") {
+                with_options.env_remove(name);
+            }
+        }
         with_options.arg("--config").arg(&self.config).arg("--data-dir").arg(process.data());
         Ok(with_options)
     }

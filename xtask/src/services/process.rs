@@ -82,14 +82,15 @@ impl Process {
             }
             words.push(command.get_program());
             words.extend(command.get_args());
-            let child = Command::new(words[0])
-                .args(&words[1..])
-                .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-                .current_dir(self.data())
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()?;
+            let mut whole = Command::new(words[0]);
+            whole.args(&words[1..]).current_dir(self.data());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => whole.env(name, value),
+                    None => whole.env_remove(name),
+                };
+            }
+            let child = whole.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
             fs::write(self.pid_file(), child.id().to_string())
         };
         start().map_err(|error: std::io::Error| format!("{} could not be started: {error}", self.name))

@@ -77,7 +77,9 @@ impl Redis {
         let mut command = programs.command("usr/bin/redis-server");
         command
             .arg(self.deploy.join("redis.conf"))
-            .args(["--bind", &node.ip.to_string(), "--port", &node.port.to_string(), "--dir"])
+            .args(["--bind", &node.ip.to_string(), "--port", &node.port.to_string()])
+            // Nobody but this machine reaches the hosts, so there is no password.
+            .args(["--protected-mode", "no", "--dir"])
             .arg(data);
         node.spawn(&command)
     }
