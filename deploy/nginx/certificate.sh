@@ -4,7 +4,7 @@
 set -euo pipefail
 umask 077
 
-cd /tls
+cd "${TLS:-/tls}"
 if [ -e tls.crt ] && [ -e tls.key ]; then
     exit 0
 fi

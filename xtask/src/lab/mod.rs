@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: the six servers as network namespaces of this machine, any of which can be killed, cut off and
 //! slowed down.
 
+mod edge;
 mod forward;
 mod group;
 mod home;
@@ -222,7 +223,11 @@ impl Lab {
 
     fn kill(&self, host: &Host) -> Result<(), String> {
         check_is_up(host)?;
-        network::kill(host, &self.on(host).filter_map(|(_, process)| process.pid()).collect::<Vec<_>>())
+        let known: Vec<_> = self.on(host).filter_map(|(_, process)| process.pid()).collect();
+        network::kill(host, &known)?;
+        // Nobody is left to take it off, and a host without power does not have it.
+        network::remove_address(host, &SHARED.to_string());
+        Ok(())
     }
 
     /// Starts what does not run on a host. One that does not come up keeps no other from it.
@@ -349,6 +354,8 @@ fn tiers(state: &Path, deploy: &Path) -> Vec<Tier> {
         ],
         vec![Box::new(home::Homes::new(state, deploy))],
         vec![Box::new(shop::Shop::new(state))],
+        vec![Box::new(edge::Nginx::new(state, deploy))],
+        vec![Box::new(edge::Keepalived::new(state, deploy))],
     ]
 }
 

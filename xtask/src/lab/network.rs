@@ -16,7 +16,7 @@ use crate::services::wait::{LIMIT, output, wait_for};
 const BRIDGE: &str = "holdfast-lab";
 
 /// A host's end of its cable.
-const CARD: &str = "eth0";
+pub const CARD: &str = "eth0";
 
 /// Where packets go that are to be late.
 pub const SLOW: &str = "slow0";
@@ -226,6 +226,12 @@ pub fn has_device(host: &Host, name: &str) -> bool {
 pub fn has_address(host: &Host, address: &str) -> bool {
     let mut command = ip_command(host, &["-oneline", "address", "show", "to", address]);
     output(&mut command, "ip", LIMIT).is_ok_and(|printed| !printed.trim().is_empty())
+}
+
+/// Takes an address off a host, if it has it.
+pub fn remove_address(host: &Host, address: &str) {
+    // Mostly it has not.
+    let _ = ip_on(host, &["address", "delete", &format!("{address}/24"), "dev", CARD]);
 }
 
 /// Runs `ip`, and returns what it printed.

@@ -117,7 +117,7 @@ fn write_config(state: &Path) -> Result<(), String> {
     write().map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
 }
 
-const SERVERS: [&str; 2] = ["holdfast-1", "holdfast-2"];
+pub const SERVERS: [&str; 2] = ["holdfast-1", "holdfast-2"];
 
 pub struct Shop {
     files: Files,
@@ -160,6 +160,11 @@ impl Service for Shop {
     }
 }
 
+/// The gateway, which is on no host.
+pub fn gateway(state: &Path) -> Process {
+    Process::new("gateway", GATEWAY_PORT, state).on(IpAddr::V4(OUTSIDE.address), None)
+}
+
 pub struct Gateway {
     files: Files,
     process: Process,
@@ -167,8 +172,7 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(state: &Path) -> Self {
-        let process = Process::new("gateway", GATEWAY_PORT, state).on(IpAddr::V4(OUTSIDE.address), None);
-        Self { files: Files::new(state), process }
+        Self { files: Files::new(state), process: gateway(state) }
     }
 }
 

@@ -39,7 +39,6 @@ pub fn nginx(check: bool) -> Result<Programs, String> {
 ///
 /// # Errors
 /// One line that says what is missing.
-#[expect(dead_code, reason = "the lab starts it")]
 pub fn keepalived(check: bool) -> Result<Programs, String> {
     let advice = "install keepalived 2.2.7 or later yourself";
     programs(&KEEPALIVED, check, "keepalived", "--version", KEEPALIVED_VERSION_MIN)
@@ -88,17 +87,16 @@ fn launcher(programs: &Programs) -> Result<String, String> {
 }
 
 /// nginx in the foreground. `folder` is its own: it has `nginx.conf` and gets logs, pid and what is kept of answers.
-#[expect(dead_code, reason = "the lab starts it")]
 pub fn nginx_command(programs: &Programs, folder: &Path) -> Command {
     let mut command = programs.command("usr/sbin/nginx");
     command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
-    command.args(["-e", "stderr", "-g", "daemon off;"]);
+    // Started by root, it would otherwise work as somebody who may not enter the folder.
+    command.args(["-e", "stderr", "-g", "daemon off; user root;"]);
     command
 }
 
 /// keepalived in the foreground, as root and in the network namespace whose address it is to keep. `folder` is its
 /// own: it has `keepalived.conf` and gets the files with pids.
-#[expect(dead_code, reason = "the lab starts it")]
 pub fn keepalived_command(programs: &Programs, folder: &Path) -> Command {
     let mut command = programs.command("usr/sbin/keepalived");
     command.args(["--dont-fork", "--log-console", "--vrrp", "--no-syslog"]);
