@@ -159,13 +159,7 @@ impl Lab {
                 network::heal(host)?;
                 self.heal_slow(host)?;
             }
-            Command::Logs(name) => {
-                for (_, process) in
-                    self.processes().filter(|(_, process)| name.is_none_or(|name| name == process.name))
-                {
-                    show_log(process);
-                }
-            }
+            Command::Logs(name) => self.logs(name)?,
             // It is none of the lab's commands.
             Command::Forward(_) => {}
         }
@@ -257,6 +251,16 @@ impl Lab {
     fn heal_slow(&self, host: &Host) -> Result<(), String> {
         network::unslow(host);
         forward::stop(host, &self.state)
+    }
+
+    fn logs(&self, name: Option<&str>) -> Result<(), String> {
+        let is_meant = |process: &Process| name.is_none_or(|name| name == process.name);
+        let meant: Vec<_> = self.processes().filter(|(_, process)| is_meant(process)).collect();
+        if meant.is_empty() {
+            return Err(format!("there is no process {}", name.unwrap_or_default()));
+        }
+        meant.iter().for_each(|(_, process)| show_log(process));
+        Ok(())
     }
 
     fn status(&self) -> ExitCode {

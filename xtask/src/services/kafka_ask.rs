@@ -284,6 +284,24 @@ mod tests {
     }
 
     #[test]
+    fn partitions_are_read_with_their_copies() {
+        // The second partition is in step on one broker only.
+        let answer = bytes(
+            "00000000 03 0000000c 0b31302e37372e302e3332 00002384 00 00 0000000b 0b31302e37372e302e3331 00002384 00 00
+             17534739735a475a686333524c59575a72595441774d51 0000000b
+             02 0000 0d6f726465722d6576656e7473 975bc46660b64404872537d8b45ea10d 00
+                03 0000 00000000 0000000b 00000002 03 0000000b 0000000c 03 0000000b 0000000c 01 00
+                   0000 00000001 0000000c 00000002 03 0000000c 0000000b 02 0000000c 01 00
+                80000000 00
+             00",
+        );
+        let partition =
+            |number, in_step| Partition { topic: "order-events".to_owned(), number, copies: 2, in_step };
+        assert_eq!(read_partitions(&mut Fields(&answer)), Some(vec![partition(0, 2), partition(1, 1)]));
+        assert_eq!(read_partitions(&mut Fields(&answer[..90])), None, "the end is missing");
+    }
+
+    #[test]
     fn a_controller_that_does_not_lead_knows_nothing() {
         let answer = bytes(
             "0000 02 135f5f636c75737465725f6d65746164617461 02 00000000 0006 00000000 00000000 0000000000000000
