@@ -1,35 +1,61 @@
-//! What runs beside the Redis nodes that are meant to be masters, and makes them that again after a failover.
+//! What runs beside servers that would not find back by themselves: Redis nodes that are meant to be masters, and
+//! members of MySQL's group.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::placement::process;
-use crate::services::Service;
 use crate::services::process::Process;
 use crate::services::redis::Redis;
+use crate::services::{Service, mysql};
 
-const WATCHERS: [(&str, &str); 3] =
-    [("redis-1-home", "redis-1"), ("redis-2-home", "redis-2"), ("redis-3-home", "redis-3")];
+const WATCHERS: [(&str, &str); 6] = [
+    ("redis-1-home", "redis-1"),
+    ("redis-2-home", "redis-2"),
+    ("redis-3-home", "redis-3"),
+    ("mysql-1-home", "mysql-1"),
+    ("mysql-2-home", "mysql-2"),
+    ("mysql-3-home", "mysql-3"),
+];
 
 pub struct Homes {
-    script: PathBuf,
-    watchers: Vec<Process>,
-    nodes: Vec<Process>,
+    deploy: PathBuf,
+    watchers: [Process; WATCHERS.len()],
+    /// Whom each of them watches.
+    watched: [Process; WATCHERS.len()],
 }
 
 impl Homes {
     pub fn new(state: &Path, deploy: &Path) -> Self {
         Self {
-            script: deploy.join("redis/go-home.sh"),
-            watchers: WATCHERS.map(|(name, _)| process(name, state)).into(),
-            nodes: WATCHERS.map(|(_, node)| process(node, state)).into(),
+            deploy: deploy.to_owned(),
+            watchers: WATCHERS.map(|(name, _)| process(name, state)),
+            watched: WATCHERS.map(|(_, watched)| process(watched, state)),
         }
+    }
+
+    fn command(&self, watched: &Process) -> Result<Command, String> {
+        let is_redis = watched.name.starts_with("redis");
+        let (script, client) = if is_redis {
+            ("redis/go-home.sh", Redis::programs(false)?.command("usr/bin/redis-cli"))
+        } else {
+            ("mysql/rejoin.sh", mysql::programs(false)?.command("usr/bin/mysql"))
+        };
+        let mut command = Command::new("bash");
+        command.arg(self.deploy.join(script));
+        if is_redis {
+            command.args([watched.ip.to_string(), watched.port.to_string()]);
+        } else {
+            command.arg(mysql::socket(watched)?);
+        }
+        command.arg(client.get_program()).args(client.get_args());
+        Ok(command)
     }
 }
 
 impl Service for Homes {
     fn name(&self) -> &'static str {
-        "redis-home"
+        "homes"
     }
 
     fn processes(&self) -> &[Process] {
@@ -43,18 +69,11 @@ impl Service for Homes {
     }
 
     fn start(&self, watcher: &Process) -> Result<(), String> {
-        let nodes = self.watchers.iter().zip(&self.nodes);
-        for (_, node) in nodes.filter(|(of, _)| of.name == watcher.name) {
-            let client = Redis::programs(false)?.command("usr/bin/redis-cli");
-            let mut command = Command::new("sh");
-            command.arg(&self.script).args([node.ip.to_string(), node.port.to_string()]);
-            command.arg(client.get_program()).args(client.get_args());
-            watcher.spawn(&command)?;
-        }
-        Ok(())
+        let watched = self.watchers.iter().zip(&self.watched).find(|(of, _)| of.name == watcher.name);
+        watched.map_or(Ok(()), |(_, watched)| watcher.spawn(&self.command(watched)?))
     }
 
     fn role(&self, _: &Process) -> Option<&'static str> {
-        Some("sends its node home")
+        Some("brings its server back to its place")
     }
 }

@@ -76,7 +76,7 @@ const MASTER: Part = Vote("Redis masters");
 const CONTROLLER: Part = Vote("Kafka controllers");
 const BROKER: Part = Copy("Kafka brokers");
 
-pub const PLACES: [Place; 23] = [
+pub const PLACES: [Place; 26] = [
     place("nginx-1", "app-1", 443, &[Copy("nginx")]),
     place("keepalived-1", "app-1", 0, &[Copy("the shared address")]),
     place("holdfast-1", "app-1", 8080, &[Copy("Holdfast")]),
@@ -86,7 +86,9 @@ pub const PLACES: [Place; 23] = [
     place("holdfast-2", "app-2", 8080, &[Copy("Holdfast")]),
     place("redis-6", "app-2", 6380, &[Copy("Redis shard 3")]),
     place("mysql-1", "db-1", 3306, &[MEMBER]),
+    place("mysql-1-home", "db-1", 0, &[]),
     place("mysql-2", "db-2", 3306, &[MEMBER]),
+    place("mysql-2-home", "db-2", 0, &[]),
     place("redis-3", "db-2", 6379, &[MASTER, Copy("Redis shard 3")]),
     place("redis-3-home", "db-2", 0, &[]),
     place("redis-1", "rk-1", 6379, &[MASTER, Copy("Redis shard 1")]),
@@ -95,6 +97,7 @@ pub const PLACES: [Place; 23] = [
     place("kafka-1", "rk-1", 9092, &[BROKER]),
     place("controller-1", "rk-1", 9093, &[CONTROLLER]),
     place("mysql-3", "rk-1", 3306, &[MEMBER]),
+    place("mysql-3-home", "rk-1", 0, &[]),
     place("redis-2", "rk-2", 6379, &[MASTER, Copy("Redis shard 2")]),
     place("redis-2-home", "rk-2", 0, &[]),
     place("redis-4", "rk-2", 6380, &[Copy("Redis shard 1")]),

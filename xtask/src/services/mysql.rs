@@ -206,7 +206,7 @@ impl<'s> Server<'s> {
         let mut command =
             self.mysqld(&format!("--defaults-file={}", settings.display()), &self.process.data())?;
         command
-            .arg(format!("--socket={}", self.socket()?))
+            .arg(format!("--socket={}", socket(self.process)?))
             .arg("--pid-file=mysqld.pid")
             .arg(format!("--bind-address={}", self.process.ip))
             .arg(format!("--port={}", self.process.port))
@@ -235,16 +235,6 @@ impl<'s> Server<'s> {
         Ok(command)
     }
 
-    fn socket(&self) -> Result<String, String> {
-        let path = self.process.folder().join("socket").display().to_string();
-        if path.len() > SOCKET_PATH_BYTES_MAX {
-            return Err(format!(
-                "{path} is too long for a socket: set HOLDFAST_SERVICES_DIR or HOLDFAST_LAB_DIR to a shorter path"
-            ));
-        }
-        Ok(path)
-    }
-
     /// The statements of a file in `deploy/mysql/`, with the passwords and these values.
     pub fn statements(&self, file: &str, values: &[(&str, &str)]) -> Result<String, String> {
         let path = self.deploy.join(file);
@@ -256,7 +246,7 @@ impl<'s> Server<'s> {
 
     /// Runs statements as the administrator, whom only the socket lets in.
     pub fn administer(&self, statements: &str) -> Result<String, String> {
-        self.client(&[&format!("--socket={}", self.socket()?), "--user=root"], statements)
+        self.client(&[&format!("--socket={}", socket(self.process)?), "--user=root"], statements)
     }
 
     /// Runs statements as the shop does: over TCP and TLS.
@@ -329,6 +319,20 @@ impl<'s> Server<'s> {
             })
         })
     }
+}
+
+/// The socket of a server, where only the administrator comes in.
+///
+/// # Errors
+/// Its path is too long.
+pub fn socket(process: &Process) -> Result<String, String> {
+    let path = process.folder().join("socket").display().to_string();
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        return Err(format!(
+            "{path} is too long for a socket: set HOLDFAST_SERVICES_DIR or HOLDFAST_LAB_DIR to a shorter path"
+        ));
+    }
+    Ok(path)
 }
 
 fn is_replicating(status: &str) -> bool {
