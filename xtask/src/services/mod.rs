@@ -1,5 +1,6 @@
 //! `cargo xtask services`: real MySQL, Redis and Kafka for development and tests, on loopback and without containers.
 
+mod balancer;
 mod debian;
 mod install;
 mod java;
@@ -107,6 +108,7 @@ pub struct Ensured {
 pub fn ensure() -> Result<Ensured, String> {
     let mut ensured = ensure_processes()?;
     ensured.environment.push(stripe_mock::ensure()?);
+    ensured.environment.push(balancer::ensure()?);
     Ok(ensured)
 }
 
