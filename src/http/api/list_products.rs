@@ -1,7 +1,6 @@
 //! `GET /api/v1/products`: the catalogue, in pages.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -11,7 +10,7 @@ use crate::http::extract::{Query, page_size, text};
 use crate::http::problem::Problem;
 use crate::ports::ledger::ProductQuery;
 
-use super::raw_json;
+use super::shared_json;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -46,5 +45,5 @@ pub async fn list_products(
     let (items, last) = shop.catalog.list(&query).await?;
     let next = last.filter(|_| items.len() == limit);
     let next = next.map(|id| format!(r#","next_cursor":"{id}""#)).unwrap_or_default();
-    Ok(raw_json(StatusCode::OK, format!(r#"{{"items":[{}]{next}}}"#, items.join(",")).into()))
+    Ok(shared_json(format!(r#"{{"items":[{}]{next}}}"#, items.join(",")).into()))
 }

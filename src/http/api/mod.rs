@@ -49,6 +49,16 @@ fn raw_json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// How long caches on the way may show products: a second, three more while they fetch them anew, and an hour while
+/// nothing answers. Products say themselves as of when they are.
+const SHARED_VIEW: &str = "max-age=1, stale-while-revalidate=3, stale-if-error=3600";
+
+/// Products as anybody may see them, in JSON.
+fn shared_json(body: Bytes) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, SHARED_VIEW)];
+    (StatusCode::OK, headers, body).into_response()
+}
+
 /// An order as its customer sees it.
 #[derive(Serialize)]
 struct OrderView<'a> {

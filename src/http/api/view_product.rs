@@ -1,14 +1,13 @@
 //! `GET /api/v1/products/{id}`: a product with what is left of it.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::http::Shop;
 use crate::http::extract::ProductPath;
 use crate::http::problem::{Kind, Problem};
 
-use super::raw_json;
+use super::shared_json;
 
 /// Shows a product.
 #[utoipa::path(get, path = "/api/v1/products/{id}", tag = "products", params(("id" = i64, Path)),
@@ -22,5 +21,5 @@ pub async fn view_product(
 ) -> Result<Response, Problem> {
     let product = shop.catalog.view(id).await?;
     let product = product.ok_or_else(|| Problem::new(Kind::NotFound, "There is no such product."))?;
-    Ok(raw_json(StatusCode::OK, product))
+    Ok(shared_json(product))
 }
