@@ -1,0 +1,26 @@
+#!/bin/bash
+# Starts keepalived in its container. ADDRESS and PEER are this host and the other, SHARED_ADDRESS is what they share,
+# with the length of its prefix.
+set -euo pipefail
+
+settings=/run/holdfast
+mkdir -p "$settings"
+cp /etc/holdfast/keepalived.conf "$settings"
+# The interface that has this host's address.
+interface=$(ip -oneline -4 address show to "$ADDRESS" | awk 'NR == 1 { print $2 }')
+if [ -z "$interface" ]; then
+    echo "this host does not have the address $ADDRESS" >&2
+    exit 1
+fi
+cat >"$settings/host.conf" <<END
+\$INTERFACE=$interface
+\$ADDRESS=$ADDRESS
+\$PEER=$PEER
+\$SHARED_ADDRESS=$SHARED_ADDRESS
+\$ASK=/etc/holdfast/ask.sh
+global_defs {
+    script_user nobody
+    enable_script_security
+}
+END
+exec keepalived --dont-fork --log-console --no-syslog --vrrp --use-file "$settings/keepalived.conf"
