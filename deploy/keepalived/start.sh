@@ -23,4 +23,7 @@ global_defs {
     enable_script_security
 }
 END
-exec keepalived --dont-fork --log-console --no-syslog --vrrp --use-file "$settings/keepalived.conf"
+# It would believe one that a crash has left, when another process has the number by now.
+rm -f "$settings"/*.pid
+exec keepalived --dont-fork --log-console --no-syslog --vrrp --use-file "$settings/keepalived.conf" \
+    --pid "$settings/keepalived.pid" --vrrp_pid "$settings/vrrp.pid"

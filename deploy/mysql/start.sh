@@ -1,6 +1,6 @@
 #!/bin/bash
 # Starts a server in its container. Its data is made as in the tests: the administrator has no password, and only the
-# socket lets them in.
+# socket lets them in. Arguments go to the server.
 set -euo pipefail
 
 data=/var/lib/mysql/data
@@ -12,4 +12,4 @@ if [ ! -d "$data" ]; then
 fi
 # A crash leaves the lock of the socket, and in a new container its pid is somebody else's.
 rm -f /var/run/mysqld/mysqld.sock /var/run/mysqld/mysqld.sock.lock
-exec mysqld --datadir="$data"
+exec mysqld --datadir="$data" "$@"

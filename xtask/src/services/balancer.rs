@@ -100,11 +100,16 @@ pub fn nginx_command(programs: &Programs, folder: &Path) -> Command {
 /// own: it has `keepalived.conf` and gets the files with pids.
 #[expect(dead_code, reason = "the lab starts it")]
 pub fn keepalived_command(programs: &Programs, folder: &Path) -> Command {
+    let (pid, vrrp_pid) = (folder.join("keepalived.pid"), folder.join("vrrp.pid"));
+    // It would believe those that a crash has left, when another process has the number by now.
+    for left in [&pid, &vrrp_pid] {
+        // Mostly there is none.
+        let _ = fs::remove_file(left);
+    }
     let mut command = programs.command("usr/sbin/keepalived");
     command.args(["--dont-fork", "--log-console", "--vrrp", "--no-syslog"]);
     command.arg("--use-file").arg(folder.join("keepalived.conf"));
-    command.arg("--pid").arg(folder.join("keepalived.pid"));
-    command.arg("--vrrp_pid").arg(folder.join("vrrp.pid"));
+    command.arg("--pid").arg(pid).arg("--vrrp_pid").arg(vrrp_pid);
     command
 }
 
