@@ -23,6 +23,8 @@ global_defs {
     enable_script_security
 }
 END
+# One that was killed could not take the address away, and there would be two holders until this one knows better.
+ip address delete "$SHARED_ADDRESS" dev "$interface" 2>/dev/null || true
 # It would believe one that a crash has left, when another process has the number by now.
 rm -f "$settings"/*.pid
 exec keepalived --dont-fork --log-console --no-syslog --vrrp --use-file "$settings/keepalived.conf" \

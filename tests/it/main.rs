@@ -1,6 +1,7 @@
 //! Everything that is tested from outside the library, in one binary. One folder a kind of test.
 
 mod api;
+mod balancer;
 mod chaos;
 mod cli;
 mod cluster;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+const COMPOSE: [&str; 2] = ["deploy/compose.yaml", "deploy/compose.six.yaml"];
+
 fn read(path: &str) -> String {
     fs::read_to_string(crate::root().join(path)).expect(path)
 }
@@ -16,9 +18,79 @@ fn containers_have_the_kafka_of_the_tests() {
     let pom = read("deploy/kafka/pom.xml");
     let server = between(&pom, "<artifactId>kafka_2.13</artifactId>", '/').next().expect("the server");
     let version = between(server, "<version>", '<').next().expect("its version");
-    let compose = read("deploy/compose.yaml");
-    let images: Vec<_> = between(&compose, "apache/kafka:", '\n').collect();
-    assert_eq!(images, [version]);
+    for compose in COMPOSE {
+        let compose = read(compose);
+        let images: BTreeSet<_> = between(&compose, "apache/kafka:", '\n').collect();
+        assert_eq!(images, BTreeSet::from([version]));
+    }
+}
+
+#[test]
+fn one_machine_and_six_hosts_run_the_same_images() {
+    let [one, six] = COMPOSE.map(read);
+    let images = |text| between(text, "image: ", '\n').map(str::to_owned).collect::<BTreeSet<_>>();
+    let (one, mut six) = (images(&one), images(&six));
+    // Only hosts share an address, and only on one machine is it all watched.
+    assert!(six.remove("holdfast-keepalived:local"));
+    let more: Vec<_> = one.difference(&six).collect();
+    assert!(more.iter().all(|image| image.starts_with("prom/") || image.starts_with("grafana/")), "{more:?}");
+    assert!(six.is_subset(&one), "{six:?}");
+}
+
+#[test]
+fn one_machine_and_six_hosts_have_the_same_front() {
+    let [one, six] = ["deploy/nginx/one.conf.template", "deploy/nginx/six.conf.template"].map(read);
+    let lines = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with(['#']) && !line.starts_with("resolver "));
+        lines.filter(|line| !line.is_empty()).map(|line| line.replace(" resolve ", " ")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&one), lines(&six));
+    let names: BTreeSet<_> = between(&six, "${", '}').filter(|name| *name != "NAME").collect();
+    assert!(names.len() > 5, "{names:?}");
+    for compose in COMPOSE {
+        let compose = read(compose);
+        let missing: Vec<_> =
+            names.iter().filter(|name| !compose.contains(&format!("    {name}: "))).collect();
+        assert!(missing.is_empty(), "nginx is not told {missing:?}");
+    }
+}
+
+/// Which process is on which of the six hosts.
+fn placement() -> BTreeSet<(String, String)> {
+    let compose = read("deploy/compose.six.yaml");
+    let services = compose.split("\nservices:\n").nth(1).expect("services");
+    let services = services.split("\nvolumes:\n").next().expect("services");
+    let mut places = BTreeSet::new();
+    let mut service = String::new();
+    for line in services.lines() {
+        if let Some(name) = line.strip_prefix("  ").filter(|name| name.starts_with(char::is_alphabetic)) {
+            service = name.trim_end_matches(':').to_owned();
+        }
+        if let Some(profile) =
+            line.strip_prefix("    profiles: [").and_then(|profile| profile.strip_suffix(']'))
+        {
+            places.insert((service.clone(), profile.to_owned()));
+        }
+    }
+    places
+}
+
+#[test]
+fn containers_are_where_the_table_has_them() {
+    let table = [
+        ("app-1", "nginx-1 keepalived-1 holdfast-1 controller-3"),
+        ("app-2", "nginx-2 keepalived-2 holdfast-2 redis-6"),
+        ("db-1", "mysql-1"),
+        ("db-2", "mysql-2 redis-3 redis-3-home"),
+        ("rk-1", "redis-1 redis-1-home redis-5 kafka-1 controller-1 mysql-3"),
+        ("rk-2", "redis-2 redis-2-home redis-4 kafka-2 controller-2"),
+        // What is no part of any host.
+        ("cluster", "redis-cluster"),
+        ("gateway", "gateway"),
+    ];
+    let table = table.iter().flat_map(|(host, names)| names.split(' ').map(move |name| (name, host)));
+    let table: BTreeSet<_> = table.map(|(name, host)| (name.to_owned(), (*host).to_owned())).collect();
+    assert_eq!(placement(), table);
 }
 
 #[test]
@@ -31,22 +103,33 @@ fn containers_are_built_with_the_oldest_compiler_that_will_do() {
 
 #[test]
 fn every_file_that_a_container_mounts_is_there() {
-    let compose = read("deploy/compose.yaml");
-    let mounted: Vec<_> = between(&compose, "- ./", ':').collect();
-    assert!(mounted.len() > 10, "mounts are found: {mounted:?}");
-    let missing: Vec<_> =
-        mounted.iter().filter(|path| !crate::root().join("deploy").join(path).exists()).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    for compose in COMPOSE {
+        let compose = read(compose);
+        let mounted: Vec<_> = between(&compose, "- ./", ':').collect();
+        assert!(mounted.len() > 10, "mounts are found: {mounted:?}");
+        let missing: Vec<_> =
+            mounted.iter().filter(|path| !crate::root().join("deploy").join(path).exists()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }
 
 #[test]
-fn the_example_asks_for_every_secret_and_gives_none() {
-    let compose = read("deploy/compose.yaml");
-    let required: BTreeSet<_> =
-        between(&compose, "${", '}').filter_map(|name| Some(name.split_once(":?")?.0)).collect();
-    let example = read("deploy/.env.example");
-    let lines = example.lines().filter(|line| !line.starts_with('#'));
-    let empty: BTreeSet<_> = lines.filter_map(|line| line.strip_suffix('=')).collect();
-    assert!(required.len() > 3, "secrets are found: {required:?}");
-    assert_eq!(empty, required);
+fn the_examples_ask_for_every_secret_and_give_none() {
+    for (compose, example) in COMPOSE.iter().zip(["deploy/.env.example", "deploy/.env.six.example"]) {
+        let compose = read(compose);
+        let required: BTreeSet<_> =
+            between(&compose, "${", '}').filter_map(|name| Some(name.split_once(":?")?.0)).collect();
+        let example = read(example);
+        let lines = example.lines().filter(|line| !line.starts_with('#'));
+        let given: Vec<_> = lines.filter_map(|line| line.split_once('=')).collect();
+        let missing: Vec<_> =
+            required.iter().filter(|name| !given.iter().any(|(given, _)| given == *name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let is_secret = |name: &str| name.ends_with("SECRET") || name.ends_with("PASSWORD");
+        let secrets: BTreeSet<_> = required.iter().filter(|name| is_secret(name)).collect();
+        let empty: BTreeSet<_> =
+            given.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+        assert!(secrets.len() > 3, "secrets are found: {secrets:?}");
+        assert_eq!(empty, secrets);
+    }
 }

@@ -32,9 +32,19 @@ const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "
 /// What stops the services that everybody else uses: alone, and one after the other.
 const OUTAGE_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "outages", "--test-threads=1"]];
 
-/// What needs no service. Tests that need one live in modules whose name says `cluster`, or `stripe_mock`.
-const EMBEDDED_TESTS: &[&[&str]] =
-    &[&["test", "--workspace", "--quiet", "--", "--skip", "cluster", "--skip", "stripe_mock"]];
+/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock` or `balancer`.
+const EMBEDDED_TESTS: &[&[&str]] = &[&[
+    "test",
+    "--workspace",
+    "--quiet",
+    "--",
+    "--skip",
+    "cluster",
+    "--skip",
+    "stripe_mock",
+    "--skip",
+    "balancer",
+]];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

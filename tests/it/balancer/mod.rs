@@ -1,0 +1,5 @@
+//! The settings of nginx that containers and the lab use, in a real nginx on loopback.
+
+mod away;
+mod front;
+mod nginx;
