@@ -12,13 +12,14 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::app::{BuildError, Stores};
+use crate::auth::Tokens;
 use crate::config::Config;
 use crate::data_dir::DataDirError;
 use crate::drill::check::{self, Findings, Promise};
 use crate::drill::customers::{self, Crowd, Habits};
 use crate::drill::faults::{self, Breaker, Schedule};
 use crate::drill::figures::{self, Figures};
-use crate::drill::history::Recorder;
+use crate::drill::history::{Header, Promises, Recorder};
 use crate::load::{Target, Trust};
 use crate::ports::clock::{Clock as _, SystemClock};
 use crate::shutdown;
@@ -116,11 +117,11 @@ pub async fn run(args: DrillArgs, common: Common) -> anyhow::Result<ExitCode> {
     let tokens = token::tokens(&config)?;
     let cannot_write = |path: &Path| format!("{} cannot be written", path.display());
     if let Some(report) = &args.report {
-        File::create(report).with_context(|| cannot_write(report))?;
+        writable(report).with_context(|| cannot_write(report))?;
     }
-    let file = File::create(&args.history).with_context(|| cannot_write(&args.history))?;
-
+    let file = writable(&args.history).with_context(|| cannot_write(&args.history))?;
     let header = customers::prepare(&target, &args.target, &tokens, &habits).await?;
+    file.set_len(0).with_context(|| cannot_write(&args.history))?;
     if !common.json {
         let length = schedule.length().as_secs_f64();
         eprintln!("holdfast: seed {seed}, about {length:.0} s at {} requests/s", args.rate);
@@ -144,6 +145,11 @@ pub async fn run(args: DrillArgs, common: Common) -> anyhow::Result<ExitCode> {
         Some(why) => Err(anyhow!(why)),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Opens a file for writing, before anything is done for which there would be no place. What is in it stays for now.
+fn writable(path: &Path) -> std::io::Result<File> {
+    File::options().write(true).create(true).truncate(false).open(path)
 }
 
 fn schedule(args: &DrillArgs, seed: u64) -> anyhow::Result<Schedule> {
@@ -194,9 +200,9 @@ async fn drive(
     args: &DrillArgs,
     schedule: Schedule,
     target: &Target,
-    header: &crate::drill::history::Header,
+    header: &Header,
     habits: Habits,
-    tokens: &crate::auth::Tokens,
+    tokens: &Tokens,
     file: File,
 ) -> anyhow::Result<Option<String>> {
     let cannot_write = || format!("{} cannot be written", args.history.display());
@@ -261,8 +267,8 @@ pub async fn audit(history: &Path, common: &Common) -> anyhow::Result<ExitCode> 
 
 async fn checked(
     stores: &Stores,
-    header: &crate::drill::history::Header,
-    promises: &crate::drill::history::Promises,
+    header: &Header,
+    promises: &Promises,
     patience: Duration,
     json: bool,
 ) -> anyhow::Result<Findings> {

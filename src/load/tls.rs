@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -23,7 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertS
 pub enum Trust {
     /// The authorities that browsers believe.
     Public,
-    /// Those whose certificates are in this PEM file.
+    /// Those whose certificates are in this PEM file, and servers that show one of these certificates themselves.
     Authority(PathBuf),
     /// Nobody's: any certificate will do. For tests.
     Anyone,
@@ -79,14 +80,17 @@ impl Tls {
                 let wrong = |reason: String| TlsError::Authority { path: path.clone(), reason };
                 let mut roots = RootCertStore::empty();
                 let found = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-                for certificate in found {
-                    let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+                let certificates: Vec<_> =
+                    found.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
+                for certificate in &certificates {
+                    roots.add(certificate.clone()).map_err(|error| wrong(error.to_string()))?;
                 }
-                if roots.is_empty() {
-                    return Err(wrong("there is none".into()));
-                }
-                builder.with_root_certificates(roots).with_no_client_auth()
+                let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+                let authorities = authorities.build().map_err(|error| wrong(error.to_string()))?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(Known { certificates, authorities }))
+                    .with_no_client_auth()
             }
             Trust::Anyone => builder
                 .dangerous()
@@ -100,6 +104,52 @@ impl Tls {
     pub(super) async fn greet(&self, stream: TcpStream) -> io::Result<Stream> {
         let stream = self.connector.connect(self.name.clone(), stream).await?;
         Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+/// Believes authorities, and what is shown by servers that are known themselves: what signs itself is no authority by
+/// the letter, and often has another name than the address it is reached by.
+#[derive(Debug)]
+struct Known {
+    certificates: Vec<CertificateDer<'static>>,
+    authorities: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        status: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.certificates.contains(certificate) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.authorities.verify_server_cert(certificate, intermediates, name, status, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
     }
 }
 
@@ -203,5 +253,108 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use crate::load::{Connection, Request, Target, TargetError};
+
+    use super::*;
+
+    /// Made for this test with openssl, for localhost and 127.0.0.1; it signs itself and is no authority.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBmDCCAT6gAwIBAgIUJu2QgIrgR/S7hDN6eziSC3/xAqkwCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNjAzNTcwN1oYDzIxMjYxMTAy\n\
+MDM1NzA3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAAQ51cFprajpU7SmjmNh/8ZdHYKxvhu9e7tMxjTmpsQtF1ytPHX06xxn\n\
+NqnpO1aqHZlHKt4agZIWXTQ61ynPGKkvo2wwajAdBgNVHQ4EFgQU4207Mr2E3C2M\n\
+jPo3N0R9A6VxSicwHwYDVR0jBBgwFoAU4207Mr2E3C2MjPo3N0R9A6VxSicwGgYD\n\
+VR0RBBMwEYIJbG9jYWxob3N0hwR/AAABMAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0E\n\
+AwIDSAAwRQIhAKPJkhHCwscfP0RnpmOkIz/sBFPu8behXzRpa5S2mIrBAiB+HrqQ\n\
+CEkCBB69qnQ1gEm4lo7y7LRjl5x6vViAgRyXgg==\n\
+-----END CERTIFICATE-----\n\
+";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgPtb0gQbuNyg97vrS\n\
+dgDwyISac2r48XZLIFsdsoDOk8+hRANCAAQ51cFprajpU7SmjmNh/8ZdHYKxvhu9\n\
+e7tMxjTmpsQtF1ytPHX06xxnNqnpO1aqHZlHKt4agZIWXTQ61ynPGKkv\n\
+-----END PRIVATE KEY-----\n\
+";
+
+    /// Answers each connection's requests with a number, which counts the requests on that connection.
+    async fn serve() -> u16 {
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // A client that does not believe us hangs up.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                for number in 1..=2 {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"\r\n\r\n") {
+                        request.push(stream.read_u8().await.unwrap());
+                    }
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+                stream.shutdown().await.unwrap();
+            }
+        });
+        port
+    }
+
+    async fn ask(url: &str, trust: &Trust) -> io::Result<Vec<u8>> {
+        let target = Target::parse_trusting(url, trust).await.expect("a target");
+        let mut connection = Connection::open(&target, Duration::from_secs(5)).await?;
+        let mut request = Request::new(&target);
+        request.begin("GET", "/").end();
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.extend_from_slice(connection.send(request.as_bytes()).await?.body);
+        }
+        Ok(answers)
+    }
+
+    #[tokio::test]
+    async fn a_connection_through_tls_is_kept_and_opened_again() {
+        let url = format!("https://localhost:{}", serve().await);
+        assert_eq!(ask(&url, &Trust::Anyone).await.unwrap(), b"121");
+    }
+
+    #[tokio::test]
+    async fn only_who_is_trusted_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        fs::write(&file, CERTIFICATE).unwrap();
+        let port = serve().await;
+        let trust = Trust::Authority(file.clone());
+        assert_eq!(ask(&format!("https://127.0.0.1:{port}"), &trust).await.unwrap(), b"121");
+        let refused = ask(&format!("https://127.0.0.1:{port}"), &Trust::Public).await.unwrap_err();
+        assert!(refused.to_string().contains("certificate"), "{refused}");
+
+        fs::write(&file, "no certificate").unwrap();
+        let error = Target::parse_trusting("https://localhost", &trust).await.unwrap_err();
+        assert!(matches!(error, TargetError::Tls(TlsError::Authority { .. })), "{error}");
     }
 }
