@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::app::{BuildError, Stores};
 use crate::auth::Tokens;
@@ -29,6 +30,9 @@ use super::{Common, output, token};
 
 /// How long the shop may take afterwards to come to rest, and its background to compare and repeat.
 const REST: Duration = Duration::from_secs(120);
+
+/// Pause before a check that could not be carried out is tried again.
+const CHECK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Tokens outlive the load by this much.
 const TOKENS_OUTLIVE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -126,12 +130,14 @@ pub async fn run(args: DrillArgs, common: Common) -> anyhow::Result<ExitCode> {
         let length = schedule.length().as_secs_f64();
         eprintln!("holdfast: seed {seed}, about {length:.0} s at {} requests/s", args.rate);
     }
-    let fault_failed = drive(&args, schedule, &target, &header, habits, &tokens, file).await?;
+    let fault_failed = drive(&args, schedule, &target, &header, habits, &tokens, file, common.json).await?;
 
     let figures = figures::read(&args.history)?;
-    let (findings, not_checked) = match check_here(&config, &args.history, common.json).await? {
-        Checked::Yes(findings) => (Some(*findings), None),
-        Checked::No(why) => (None, Some(why)),
+    let checked = check_here(&config, &args.history, common.json).await;
+    let (findings, not_checked, check_failed) = match checked {
+        Ok(Checked::Yes(findings)) => (Some(*findings), None, None),
+        Ok(Checked::No(why)) => (None, Some(why), None),
+        Err(error) => (None, Some(format!("not checked: {error:#}")), Some(error)),
     };
     let drilled = Drilled { figures, findings, not_checked, fault_failed };
     if let Some(report) = &args.report {
@@ -141,9 +147,10 @@ pub async fn run(args: DrillArgs, common: Common) -> anyhow::Result<ExitCode> {
     if drilled.findings.as_ref().is_some_and(|findings| !findings.are_clean()) {
         return Ok(ExitCode::FAILURE);
     }
-    match drilled.fault_failed {
-        Some(why) => Err(anyhow!(why)),
-        None => Ok(ExitCode::SUCCESS),
+    match (drilled.fault_failed, check_failed) {
+        (Some(why), _) => Err(anyhow!(why)),
+        (None, Some(error)) => Err(error.context("the history was not checked")),
+        (None, None) => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -195,6 +202,7 @@ fn habits(args: &DrillArgs, seed: u64, length: Duration) -> anyhow::Result<Habit
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is another part of a drill")]
 /// Lets customers in and carries the faults out; says why the faults ended early.
 async fn drive(
     args: &DrillArgs,
@@ -204,13 +212,15 @@ async fn drive(
     habits: Habits,
     tokens: &Tokens,
     file: File,
+    json: bool,
 ) -> anyhow::Result<Option<String>> {
     let cannot_write = || format!("{} cannot be written", args.history.display());
     let stop_requested = shutdown::requested().context("cannot listen for signals")?;
     let (recorder, writing) = Recorder::begin(file, header).with_context(cannot_write)?;
     let working = Crowd::start(target, header.clone(), habits, tokens, recorder.clone());
     let (stop, stopped) = watch::channel(false);
-    let breaker = Breaker { recorder: recorder.clone(), stop: stopped };
+    let announce: fn(&str) = if json { |_| () } else { |what| eprintln!("holdfast: {what}") };
+    let breaker = Breaker { recorder: recorder.clone(), stop: stopped, announce };
     let breaking = tokio::spawn(async move { breaker.run(&schedule).await });
     tokio::pin!(breaking);
     let (interrupted, broken) = tokio::select! {
@@ -240,20 +250,37 @@ enum Checked {
     No(String),
 }
 
-/// Checks a history that was just made. The stores of one process can be opened when it has ended only.
+/// Checks a history that was just made. The stores of one process can be opened when it has ended only; those of a
+/// cluster may not be back yet.
 async fn check_here(config: &Config, history: &Path, json: bool) -> anyhow::Result<Checked> {
-    let stores = match Stores::open_existing(config).await {
-        Ok(stores) => stores,
-        Err(BuildError::DataDir(DataDirError::InUse { .. })) => {
+    let (header, promises) = check::read_promises(history)?;
+    let until = Instant::now() + REST;
+    loop {
+        let error = match check_once(config, &header, &promises, json).await {
+            Ok(findings) => return Ok(Checked::Yes(Box::new(findings))),
+            Err(error) => error,
+        };
+        if let Some(BuildError::DataDir(DataDirError::InUse { .. })) = error.downcast_ref() {
             let file = history.display();
             let why = format!("not checked here: stop the shop and run holdfast audit --history {file}");
             return Ok(Checked::No(why));
         }
-        Err(error) => return Err(error.into()),
-    };
-    let (header, promises) = check::read_promises(history)?;
-    check::at_rest(&stores, &header, REST).await?;
-    Ok(Checked::Yes(Box::new(checked(&stores, &header, &promises, REST, json).await?)))
+        if Instant::now() >= until {
+            return Err(error);
+        }
+        tokio::time::sleep(CHECK_PAUSE).await;
+    }
+}
+
+async fn check_once(
+    config: &Config,
+    header: &Header,
+    promises: &Promises,
+    json: bool,
+) -> anyhow::Result<Findings> {
+    let stores = Stores::open_existing(config).await?;
+    check::at_rest(&stores, header, REST).await?;
+    checked(&stores, header, promises, REST, json).await
 }
 
 /// `holdfast audit --history`: checks a history against the stores of a shop at rest.

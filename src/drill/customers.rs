@@ -63,11 +63,12 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Pause between two deliveries.
 const RESTOCK_EVERY: Duration = Duration::from_millis(500);
 
-/// Requests under way at once; further ones wait, and their latency shows it.
-const BUSY_MAX: usize = 500;
+/// Requests of a pool under way at once; further ones wait, and their latency shows it. A process may usually open 1,024
+/// files.
+const BUSY_MAX: usize = 400;
 
 /// Connections that are kept for later requests.
-const IDLE_MAX: usize = 256;
+const IDLE_MAX: usize = 200;
 
 /// Customers with something under way; when there are more, requests are left out and counted.
 const LIVE_MAX: usize = 20_000;

@@ -182,6 +182,8 @@ pub struct Breaker {
     pub recorder: Recorder,
     /// Turns true when the drill is to end early.
     pub stop: watch::Receiver<bool>,
+    /// Is told what happens, for whoever is waiting.
+    pub announce: fn(&str),
 }
 
 impl Breaker {
@@ -275,6 +277,8 @@ impl Breaker {
     }
 
     async fn command(&self, fault: &Fault, run: u32, step: Step, command: &str) -> Result<(), FaultFailed> {
+        let what = if step == Step::Break { "break" } else { "mend" };
+        (self.announce)(&format!("{}, run {run}: {what}", fault.name));
         let start_us = self.recorder.now();
         let ended = execute(command, Duration::from_secs_f64(fault.within_s)).await;
         let (exit, output) = ended.map_err(|source| FaultFailed::Start {
@@ -359,6 +363,13 @@ mod tests {
             let found = parse(wrong).expect_err(wrong);
             assert!(found.contains(why), "{wrong:?}: {found}");
         }
+    }
+
+    #[test]
+    fn the_faults_of_the_lab_make_sense() {
+        let faults = parse(include_str!("../../deploy/lab/faults.toml")).expect("faults");
+        assert_eq!(faults.iter().filter(|fault| fault.times == 3).count(), 6, "each host dies three times");
+        parse(include_str!("../../deploy/lab/soak.toml")).expect("faults");
     }
 
     #[tokio::test]
