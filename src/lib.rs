@@ -12,6 +12,7 @@
 //! * [`csv_input`] reads the files that `import` and `replay` take, [`load`] sends requests for
 //!   `replay` and `bench`;
 //! * [`audit`] proves afterwards that nothing was lost, sold twice or charged wrongly;
+//! * [`drill`] breaks a shop on purpose and holds what customers were promised against its stores;
 //! * [`cli`] holds one command a file.
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod consumers;
 pub mod csv_input;
 pub mod data_dir;
 pub mod domain;
+pub mod drill;
 pub mod http;
 pub mod load;
 pub mod ports;

@@ -1,6 +1,7 @@
 //! `holdfast audit`: proves that nothing was lost, sold twice or charged wrongly.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -16,12 +17,20 @@ use super::{Common, output};
     after_help = "Stop the shop first, or wait until nobody buys: an audit looks at stores at rest. Where several servers
 share a gate, it is compared with the ledger, too.
 
-Example:
-  holdfast audit --data-dir ./holdfast-data"
+Examples:
+  holdfast audit --data-dir ./holdfast-data
+  holdfast audit --config shop.toml --history drill.jsonl"
 )]
-pub struct AuditArgs {}
+pub struct AuditArgs {
+    /// Check what customers of a drill were promised, too
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
 
-pub async fn run(_: AuditArgs, common: Common) -> anyhow::Result<ExitCode> {
+pub async fn run(args: AuditArgs, common: Common) -> anyhow::Result<ExitCode> {
+    if let Some(history) = &args.history {
+        return super::drill::audit(history, &common).await;
+    }
     let stores = Stores::open_existing(&common.load(None)?).await?;
     let audit = Audit::of(&stores);
     let mut progress = Progress::new("orders", None, common.json);

@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod doctor;
+mod drill;
 mod events;
 mod gateway;
 mod import;
@@ -70,6 +71,8 @@ enum Command {
     BenchFloor,
     /// Prove that nothing was lost, sold twice or charged wrongly
     Audit(audit::AuditArgs),
+    /// Break a shop on purpose while customers buy, and prove that nothing was lost
+    Drill(drill::DrillArgs),
     /// Look after the event log and those who read it
     Events(events::EventsArgs),
     /// Print a token for scripts
@@ -125,6 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => block_on(bench::run_command(args, common)),
         Command::BenchFloor => block_on(bench::run_floor()),
         Command::Audit(args) => block_on(audit::run(args, common)),
+        Command::Drill(args) => block_on(drill::run(args, common)),
         Command::Events(args) => block_on(events::run(args, common)),
         Command::Token(args) => token::run(&args, &common),
         Command::Doctor(args) => block_on(doctor::run(args, common)),

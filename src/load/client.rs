@@ -16,6 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::tls::{Stream, Tls, TlsError, Trust};
+
 /// The largest response that is read, head and body together, in bytes.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -33,6 +35,7 @@ const BUFFER_BYTES: usize = 4096;
 pub struct Target {
     addresses: Arc<[SocketAddr]>,
     host: Arc<str>,
+    tls: Option<Tls>,
 }
 
 /// Why a URL cannot be a [`Target`].
@@ -58,6 +61,9 @@ pub enum TargetError {
         /// What was given.
         url: String,
     },
+    /// The server cannot be trusted as asked for.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host has no address.
     #[error("cannot find the address of {host:?}")]
     Resolve {
@@ -74,13 +80,26 @@ impl Target {
     /// # Errors
     /// When `url` is anything else, or the host has no address.
     pub async fn parse(url: &str) -> Result<Self, TargetError> {
+        Self::parse_any(url, None).await
+    }
+
+    /// The same, and `https://host:port` (port 443 when left out) whose certificate is checked as `trust` says.
+    ///
+    /// # Errors
+    /// When `url` is anything else, the host has no address, or what is trusted cannot be read.
+    pub async fn parse_trusting(url: &str, trust: &Trust) -> Result<Self, TargetError> {
+        Self::parse_any(url, Some(trust)).await
+    }
+
+    async fn parse_any(url: &str, trust: Option<&Trust>) -> Result<Self, TargetError> {
         let not_a_base = || TargetError::NotABase { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|source| TargetError::Invalid { url: url.to_owned(), source })?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(TargetError::Https { url: url.to_owned() }),
+        let trust = match (uri.scheme_str(), trust) {
+            (Some("http"), _) => None,
+            (Some("https"), Some(trust)) => Some(trust),
+            (Some("https"), None) => return Err(TargetError::Https { url: url.to_owned() }),
             _ => return Err(not_a_base()),
-        }
+        };
         let authority = uri.authority().ok_or_else(not_a_base)?;
         if authority.host().is_empty() || authority.as_str().contains('@') {
             return Err(not_a_base());
@@ -88,13 +107,15 @@ impl Target {
         if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
             return Err(not_a_base());
         }
+        let tls = trust.map(|trust| Tls::new(authority.host(), trust)).transpose()?;
+        let port = if tls.is_some() { 443 } else { 80 };
         // The host of an IPv6 address keeps its brackets, as the resolver wants it.
-        let host = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        let host = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(port));
         let addresses = tokio::net::lookup_host(&host)
             .await
             .map(Iterator::collect)
             .map_err(|source| TargetError::Resolve { host: host.clone(), source })?;
-        Ok(Self { addresses, host: authority.as_str().into() })
+        Ok(Self { addresses, host: authority.as_str().into(), tls })
     }
 
     /// The value of the Host header.
@@ -103,16 +124,19 @@ impl Target {
         &self.host
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
+    async fn connect(&self) -> io::Result<Stream> {
         let stream = TcpStream::connect(&*self.addresses).await?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        match &self.tls {
+            None => Ok(Stream::Plain(stream)),
+            Some(tls) => tls.greet(stream).await,
+        }
     }
 }
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self { addresses: Arc::new([address]), host: address.to_string().into() }
+        Self { addresses: Arc::new([address]), host: address.to_string().into(), tls: None }
     }
 }
 
@@ -194,7 +218,7 @@ pub struct Connection {
     /// One timer for the life of the connection: moving its end forward is cheaper than registering another.
     deadline: Pin<Box<Sleep>>,
     /// `None` while a request is under way, so that one that was abandoned half-way cannot answer the next.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     buffer: ReadBuffer,
 }
 
@@ -224,13 +248,14 @@ impl Connection {
     pub async fn send(&mut self, request: &[u8]) -> io::Result<Response<'_>> {
         let Self { target, timeout, deadline, stream: slot, buffer } = self;
         deadline.as_mut().reset(Instant::now() + *timeout);
-        let idle = slot.take().filter(is_idle);
+        let idle = slot.take().and_then(Stream::if_idle);
         let exchange = async {
             let mut stream = match idle {
                 Some(stream) => stream,
                 None => target.connect().await?,
             };
             stream.write_all(request).await?;
+            stream.flush().await?;
             let (head, body) = read_response(&mut stream, buffer).await?;
             Ok::<_, io::Error>((stream, head, body))
         };
@@ -250,12 +275,6 @@ impl Connection {
             body: &bytes[body],
         })
     }
-}
-
-/// Whether nothing has happened on a connection since its last response: the server has not closed it, nor sent bytes
-/// that nobody asked for. Free while the reactor knows of no event, for then no system call is made.
-fn is_idle(stream: &TcpStream) -> bool {
-    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn timed_out() -> io::Error {
@@ -281,7 +300,7 @@ impl ReadBuffer {
     }
 
     /// Waits for more bytes; `false` when the server has closed.
-    async fn read(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+    async fn read(&mut self, stream: &mut Stream) -> io::Result<bool> {
         if self.filled == self.bytes.len() {
             if self.filled == RESPONSE_BYTES_MAX {
                 return Err(too_large());
@@ -294,7 +313,7 @@ impl ReadBuffer {
     }
 
     /// Waits for more bytes of a response that is not complete.
-    async fn read_more(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    async fn read_more(&mut self, stream: &mut Stream) -> io::Result<()> {
         if self.read(stream).await? {
             return Ok(());
         }
@@ -302,7 +321,7 @@ impl ReadBuffer {
     }
 
     /// Waits until the first `end` bytes are there.
-    async fn read_to(&mut self, stream: &mut TcpStream, end: usize) -> io::Result<()> {
+    async fn read_to(&mut self, stream: &mut Stream, end: usize) -> io::Result<()> {
         if end > RESPONSE_BYTES_MAX {
             return Err(too_large());
         }
@@ -337,7 +356,7 @@ enum Framing {
 }
 
 /// Reads one response; the range is that of its body in the buffer.
-async fn read_response(stream: &mut TcpStream, buffer: &mut ReadBuffer) -> io::Result<(Head, Range<usize>)> {
+async fn read_response(stream: &mut Stream, buffer: &mut ReadBuffer) -> io::Result<(Head, Range<usize>)> {
     buffer.filled = 0;
     let mut head = loop {
         buffer.read_more(stream).await?;
@@ -442,7 +461,7 @@ fn has_token(value: &[u8], token: &str) -> bool {
 /// Reads a chunked body that begins at `start`, and moves its chunks together in place. Gives the range of the body
 /// and the end of the response.
 async fn read_chunks(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     buffer: &mut ReadBuffer,
     start: usize,
 ) -> io::Result<(Range<usize>, usize)> {

@@ -15,7 +15,7 @@ async fn commands(site: &Site) -> Vec<String> {
     let list = help.stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names = list.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
     let names: Vec<_> = names.filter(|name| *name != "help").map(str::to_owned).collect();
-    for name in ["serve", "import", "replay", "bench", "audit", "token", "doctor", "gateway"] {
+    for name in ["serve", "import", "replay", "bench", "audit", "token", "doctor", "gateway", "drill"] {
         assert!(names.iter().any(|found| found == name), "{name} is not listed: {}", help.stdout);
     }
     names

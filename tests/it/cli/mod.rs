@@ -4,6 +4,7 @@ mod bad_input;
 mod catalogue;
 mod commands;
 mod disks;
+mod drill;
 mod events;
 mod gateway;
 pub mod replay;
