@@ -99,7 +99,9 @@ fn judge(
             Verdict::Wrong(FindingKind::Contradiction, "the ledger has no such order".into())
         };
     };
-    let complete = seen == last && last == standing.event_count;
+    // A watch that ended with the sale begins again with the cancel.
+    let has_all = seen == last || seen + watched.sale_heard_to == last;
+    let complete = has_all && last == standing.event_count;
     if complete && ending == Some(standing.status) {
         return Verdict::Fine;
     }
@@ -109,7 +111,7 @@ fn judge(
     // What the ledger has beyond the events may be on its way: the event log was away, or still is.
     let is_behind = last < standing.event_count;
     let stands_still = complete && ending.is_none() && standing.status == OrderStatus::Pending;
-    if seen == last && (is_behind || stands_still) {
+    if has_all && (is_behind || stands_still) {
         let of = standing.event_count;
         return Verdict::Wrong(
             FindingKind::Stopped,
@@ -142,7 +144,7 @@ mod tests {
         standing: Option<(OrderStatus, u32)>,
     ) -> Verdict {
         let heard = Heard { saga: OrderId(Uuid::nil()), seen, last, ending };
-        let watched = Watched { heard, heard_at: Timestamp(0) };
+        let watched = Watched { heard, sale_heard_to: last.min(5), heard_at: Timestamp(0) };
         let standing = standing.map(|(status, event_count)| OrderStanding { status, event_count });
         judge(&watched, standing, Timestamp(0).plus(PATIENCE), PATIENCE)
     }
@@ -152,6 +154,15 @@ mod tests {
             Verdict::Wrong(kind, _) => Some(kind),
             Verdict::Fine | Verdict::Wait => None,
         }
+    }
+
+    #[test]
+    fn a_cancel_after_the_sale_was_settled_is_fine_when_nothing_is_missing() {
+        let cancelled = Some(OrderStatus::Cancelled);
+        let standing = Some((OrderStatus::Cancelled, 8));
+        assert_eq!(verdict(3, 8, cancelled, standing), Verdict::Fine);
+        assert_eq!(verdict(8, 8, cancelled, standing), Verdict::Fine);
+        assert_eq!(kind(verdict(2, 8, cancelled, standing)), Some(FindingKind::Contradiction));
     }
 
     #[test]

@@ -200,6 +200,9 @@ pub struct Heard {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Watched {
     pub heard: Heard,
+    /// The last event of [`Topic::Order`](crate::domain::Topic::Order) that the group has had of it, also before this
+    /// watch: an order may be cancelled long after its sale was settled.
+    pub sale_heard_to: u32,
     /// When the last event was taken in.
     pub heard_at: Timestamp,
 }

@@ -299,7 +299,12 @@ pub(super) fn shortened(text: &str) -> &str {
 
 async fn watched(connection: &mut Conn, before: Timestamp, limit: usize) -> Result<Vec<Watched>> {
     let message = Message::default()
-        .words("SELECT saga_id, seen, last, ending, heard_at FROM watched_sagas WHERE heard_at < ")
+        .words("SELECT w.saga_id, seen, last, ending, heard_at, COALESCE(sequence, 0) FROM watched_sagas w ")
+        .words("LEFT JOIN consumed_events c ON c.saga_id = w.saga_id AND consumer_group = ")
+        .value(Group::Coordination.as_str())
+        .words(" AND topic = ")
+        .value(Topic::Order.as_str())
+        .words(" WHERE heard_at < ")
         .value(before.0)
         .words(" ORDER BY heard_at");
     let mut watched = Vec::new();
@@ -307,7 +312,8 @@ async fn watched(connection: &mut Conn, before: Timestamp, limit: usize) -> Resu
         let row = &mut row;
         let ending = optional_word(row, 3)?;
         let heard = Heard { saga: order_id(row, 0)?, seen: take(row, 1)?, last: take(row, 2)?, ending };
-        watched.push(Watched { heard, heard_at: Timestamp(take(row, 4)?) });
+        let heard_at = Timestamp(take(row, 4)?);
+        watched.push(Watched { heard, sale_heard_to: take(row, 5)?, heard_at });
     }
     Ok(watched)
 }

@@ -414,13 +414,15 @@ impl ConsumerStore for SqliteConsumerStore {
     async fn watched(&self, before: Timestamp, limit: usize) -> Result<Vec<Watched>, Unavailable> {
         let query = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT saga_id, seen, last, ending, heard_at FROM watched_sagas WHERE heard_at < ? \
-                 ORDER BY heard_at LIMIT ?",
+                "SELECT w.saga_id, seen, last, ending, heard_at, ifnull(sequence, 0) FROM watched_sagas w \
+                 LEFT JOIN consumed_events c ON c.saga_id = w.saga_id AND consumer_group = ? AND topic = ? \
+                 WHERE heard_at < ? ORDER BY heard_at LIMIT ?",
             )?;
-            let watched = statement.query_map(params![before.0, count(limit)], |row| {
+            let (group, topic) = (Group::Coordination.as_str(), Topic::Order.as_str());
+            let watched = statement.query_map(params![group, topic, before.0, count(limit)], |row| {
                 let ending = optional_word(row, 3)?;
                 let heard = Heard { saga: order_id(row, 0)?, seen: row.get(1)?, last: row.get(2)?, ending };
-                Ok(Watched { heard, heard_at: Timestamp(row.get(4)?) })
+                Ok(Watched { heard, sale_heard_to: row.get(5)?, heard_at: Timestamp(row.get(4)?) })
             })?;
             watched.collect()
         };

@@ -206,6 +206,7 @@ async fn a_saga_is_watched_until_its_end_is_settled(kept: Kept) {
     let heard = both[1].heard;
     assert_eq!((heard.saga, heard.seen, heard.last), (order, 4, 5));
     assert_eq!((heard.ending, both[1].heard_at), (Some(OrderStatus::Confirmed), later));
+    assert_eq!((both[0].sale_heard_to, both[1].sale_heard_to), (1, 5));
     let finding =
         |kind| Finding { saga_id: other, kind, detail: "nothing was heard".to_owned(), found_at: at };
     let settle = async |ended, findings| {
