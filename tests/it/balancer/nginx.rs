@@ -17,9 +17,8 @@ use tokio::time::timeout;
 use crate::support::process::PATIENCE;
 use crate::support::wait_for;
 
-/// A running nginx. Killed when dropped.
+/// A running nginx. Told to end when dropped.
 pub struct Nginx {
-    // Before the folder, which its end needs.
     child: Child,
     folder: TempDir,
     customers: SocketAddr,
@@ -92,8 +91,8 @@ impl Nginx {
             .arg("-c")
             .arg(folder.path().join("nginx.conf"))
             .args(["-e", "stderr", "-g", &format!("daemon off; {account}")])
+            .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log")).expect("a file for the log"))
-            .kill_on_drop(true)
             .spawn()
             .expect("nginx starts");
         let nginx = Self { child, folder, customers, inner };
@@ -136,13 +135,26 @@ impl Nginx {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Killed, it could not end its workers.
+    fn tell_to_end(&self) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(id) = id.and_then(rustix::process::Pid::from_raw) {
+            // It may have ended by itself, which a test finds otherwise.
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+    }
+
     /// Ends it as its users do.
     pub async fn stop(mut self) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        let id = id.and_then(rustix::process::Pid::from_raw).expect("it runs");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("the signal is sent");
+        self.tell_to_end();
         let status = timeout(PATIENCE, self.child.wait()).await.expect("it stops in time").expect("a status");
         assert!(status.success(), "{status}: {}", self.log());
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.tell_to_end();
     }
 }
 
