@@ -18,11 +18,12 @@ ask() {
         --execute="$1"
 }
 
-# Whether the server works without being in the group.
+# Whether the server works without being in the group, though it has been told as whom to join.
 is_away() {
     local state
-    state=$(ask "SELECT IFNULL(MAX(member_state), 'OFFLINE') FROM performance_schema.replication_group_members
-        WHERE member_id = @@server_uuid" 2>/dev/null) || return 1
+    state=$(ask "SELECT IF((SELECT COUNT(*) FROM performance_schema.replication_connection_configuration
+        WHERE channel_name = 'group_replication_recovery' AND user <> '') = 0, 'NEW', IFNULL(MAX(member_state), 'OFFLINE'))
+        FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid" 2>/dev/null) || return 1
     [ "$state" = OFFLINE ] || [ "$state" = ERROR ]
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::lab::placement::PLACES;
+
 const COMPOSE: [&str; 2] = ["deploy/compose.yaml", "deploy/compose.six.yaml"];
 
 fn read(path: &str) -> String {
@@ -77,19 +79,10 @@ fn placement() -> BTreeSet<(String, String)> {
 
 #[test]
 fn containers_are_where_the_table_has_them() {
-    let table = [
-        ("app-1", "nginx-1 keepalived-1 holdfast-1 controller-3"),
-        ("app-2", "nginx-2 keepalived-2 holdfast-2 redis-6"),
-        ("db-1", "mysql-1"),
-        ("db-2", "mysql-2 redis-3 redis-3-home"),
-        ("rk-1", "redis-1 redis-1-home redis-5 kafka-1 controller-1 mysql-3"),
-        ("rk-2", "redis-2 redis-2-home redis-4 kafka-2 controller-2"),
-        // What is no part of any host.
-        ("cluster", "redis-cluster"),
-        ("gateway", "gateway"),
-    ];
-    let table = table.iter().flat_map(|(host, names)| names.split(' ').map(move |name| (name, host)));
-    let table: BTreeSet<_> = table.map(|(name, host)| (name.to_owned(), (*host).to_owned())).collect();
+    let places = PLACES.iter().map(|place| (place.name, place.host));
+    // What is no part of any host.
+    let places = places.chain([("redis-cluster", "cluster"), ("gateway", "gateway")]);
+    let table: BTreeSet<_> = places.map(|(name, host)| (name.to_owned(), host.to_owned())).collect();
     assert_eq!(placement(), table);
 }
 

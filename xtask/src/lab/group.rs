@@ -9,7 +9,10 @@ use crate::services::mysql::{Server, field, present, programs};
 use crate::services::process::{self, Process};
 use crate::services::{Service, at_once};
 
-const MEMBERS: [&str; 3] = ["mysql-1", "mysql-2", "mysql-3"];
+/// What the member is that can be written.
+pub const PRIMARY: &str = "primary";
+
+pub const MEMBERS: [&str; 3] = ["mysql-1", "mysql-2", "mysql-3"];
 
 /// The member that is there for its vote.
 const LIGHT: usize = 2;
@@ -143,7 +146,7 @@ impl Service for Group {
 
     /// The primary last, so that it hands over once.
     fn stop(&self, processes: &[&Process]) -> Result<(), String> {
-        let is_primary = |process: &&&Process| self.role(process) == Some("primary");
+        let is_primary = |process: &&&Process| self.role(process) == Some(PRIMARY);
         let (last, first): (Vec<_>, Vec<_>) = processes.iter().partition(is_primary);
         process::end(&first)?;
         process::end(&last)
@@ -163,7 +166,7 @@ fn state(server: &Server<'_>) -> Option<&'static str> {
     if field(&status, "state") != Some("ONLINE") || field(&status, "majority") != Some("1") {
         return None;
     }
-    Some(if field(&status, "role") == Some("PRIMARY") { "primary" } else { "secondary" })
+    Some(if field(&status, "role") == Some("PRIMARY") { PRIMARY } else { "secondary" })
 }
 
 fn wait_until_it_works(server: &Server<'_>) -> Result<(), String> {

@@ -6,7 +6,7 @@ mod forward;
 mod group;
 mod home;
 mod network;
-mod placement;
+pub mod placement;
 mod shop;
 
 use std::fs::{self, DirBuilder, File};
@@ -28,13 +28,14 @@ pub const USAGE: &str = "  lab up [--dev]          six servers on this machine, 
   lab status              one line a process; fails unless all work
   lab placement           what runs where, and a check that any host may die
   lab kill HOST           end everything on a host at once
-  lab start HOST          start what does not run on a host
+  lab start [HOST]        start what does not run, on all hosts unless one is named
   lab restart HOST        stop everything on a host in an orderly way, and start it again
   lab cut HOST [PEER…]    take a host off the network, or only apart from these; `outside` is the machine itself
   lab slow HOST MS [PEER…]
                           what a host sends (to these) arrives so many milliseconds later
-  lab heal HOST           undo cut and slow
-  lab logs [NAME]         the last lines of the logs";
+  lab heal [HOST]         undo cut and slow, on all hosts unless one is named
+  lab logs [NAME]         the last lines of the logs
+                          `primary` is the host of MySQL's primary, `members` are those of MySQL's other members";
 
 /// A slower network than this is a broken one.
 const DELAY_MS_MAX: u64 = 60_000;
@@ -51,11 +52,11 @@ enum Command<'a> {
     Status,
     Placement,
     Kill(&'static Host),
-    Start(&'static Host),
+    Start(Vec<&'static Host>),
     Restart(&'static Host),
     Cut(&'static Host, Vec<&'static Host>),
     Slow(&'static Host, u64, Vec<&'static Host>),
-    Heal(&'static Host),
+    Heal(Vec<&'static Host>),
     Logs(Option<&'a str>),
     /// The forwarder of a slow host, which `slow` starts.
     Forward(u64),
@@ -71,13 +72,15 @@ impl<'a> Command<'a> {
             ["status"] => Self::Status,
             ["placement"] => Self::Placement,
             ["kill", host] => Self::Kill(Host::find(host)?),
-            ["start", host] => Self::Start(Host::find(host)?),
+            ["start"] => Self::Start(HOSTS.iter().collect()),
+            ["start", host] => Self::Start(vec![Host::find(host)?]),
             ["restart", host] => Self::Restart(Host::find(host)?),
             ["cut", host, ref peers @ ..] => Self::Cut(Host::find(host)?, find_peers(host, peers)?),
             ["slow", host, delay_ms, ref peers @ ..] => {
                 Self::Slow(Host::find(host)?, delay(delay_ms)?, find_peers(host, peers)?)
             }
-            ["heal", host] => Self::Heal(Host::find(host)?),
+            ["heal"] => Self::Heal(HOSTS.iter().collect()),
+            ["heal", host] => Self::Heal(vec![Host::find(host)?]),
             ["logs"] => Self::Logs(None),
             ["logs", name] => Self::Logs(Some(name)),
             ["forward", delay_ms] => Self::Forward(delay(delay_ms)?),
@@ -93,7 +96,14 @@ fn find_peers(host: &str, peers: &[&str]) -> Option<Vec<&'static Host>> {
 
 /// Runs `cargo xtask lab` with these arguments. None when there is no such command.
 pub fn run(arguments: &[&str]) -> Option<ExitCode> {
-    let command = Command::parse(arguments)?;
+    let arguments = match name_hosts(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}");
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    let command = Command::parse(&arguments)?;
     let result = match command {
         Command::Forward(delay_ms) => {
             forward::run(Duration::from_millis(delay_ms)).map(|()| ExitCode::SUCCESS)
@@ -104,6 +114,24 @@ pub fn run(arguments: &[&str]) -> Option<ExitCode> {
         eprintln!("{error}");
         ExitCode::FAILURE
     }))
+}
+
+/// The arguments with hosts in place of words for what they have at the moment.
+///
+/// # Errors
+/// There is no primary.
+fn name_hosts<'a>(arguments: &[&'a str]) -> Result<Vec<&'a str>, String> {
+    let primary = if arguments.contains(&"primary") { Some(Lab::new()?.primary()?) } else { None };
+    let mut named: Vec<&str> = arguments
+        .iter()
+        .map(|argument| primary.filter(|_| *argument == "primary").unwrap_or(argument))
+        .collect();
+    if let Some(at) = named.iter().position(|argument| *argument == "members") {
+        let subject = named.get(1).copied().unwrap_or_default();
+        let others = group::MEMBERS.map(|member| host_of(member).name);
+        named.splice(at..=at, others.into_iter().filter(|host| *host != subject));
+    }
+    Ok(named)
 }
 
 /// Services that are started together, because none of them needs another.
@@ -136,9 +164,9 @@ impl Lab {
             Command::Status => return Ok(self.status()),
             Command::Placement => return Ok(self.check_placement()),
             Command::Kill(host) => self.kill(host)?,
-            Command::Start(host) => {
+            Command::Start(ref hosts) => {
                 let _lock = self.lock()?;
-                self.start(host)?;
+                hosts.iter().try_for_each(|host| self.start(host))?;
             }
             Command::Restart(host) => {
                 let _lock = self.lock()?;
@@ -154,16 +182,29 @@ impl Lab {
                 self.heal_slow(host)?;
                 forward::slow(host, delay_ms, peers, &self.state)?;
             }
-            Command::Heal(host) => {
-                check_is_up(host)?;
-                network::heal(host)?;
-                self.heal_slow(host)?;
+            Command::Heal(ref hosts) => {
+                for host in hosts {
+                    check_is_up(host)?;
+                    network::heal(host)?;
+                    self.heal_slow(host)?;
+                }
             }
             Command::Logs(name) => self.logs(name)?,
             // It is none of the lab's commands.
             Command::Forward(_) => {}
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The host of the one member of MySQL's group that can be written.
+    fn primary(&self) -> Result<&'static str, String> {
+        let is_primary =
+            |(service, process): &(&dyn Service, &Process)| service.role(process) == Some(group::PRIMARY);
+        let members = self.processes().filter(|(_, process)| group::MEMBERS.contains(&process.name));
+        let primary = members.filter(|(_, process)| process.pid().is_some()).find(is_primary);
+        primary
+            .map(|(_, process)| host_of(process.name).name)
+            .ok_or_else(|| "MySQL has no primary".to_owned())
     }
 
     /// One command at a time starts or stops anything in an orderly way. Faults wait for nobody.
@@ -381,6 +422,8 @@ mod tests {
         assert_eq!(Command::parse(&["cut", "app-1"]), Some(Command::Cut(app, Vec::new())));
         let slow = Command::Slow(app, 200, vec![db, &OUTSIDE]);
         assert_eq!(Command::parse(&["slow", "app-1", "200", "db-1", "outside"]), Some(slow));
+        let named = name_hosts(&["cut", "db-2", "members"]).expect("hosts");
+        assert_eq!(named, ["cut", "db-2", "db-1", "rk-1"]);
     }
 
     #[test]
