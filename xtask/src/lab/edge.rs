@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::network::{self, CARD};
-use super::placement::{NETWORK, SHARED, host_of, process};
+use super::placement::{self, NETWORK, SHARED, host_of};
 use super::shop;
-use crate::services::process::Process;
+use crate::services::process::{self, Process};
 use crate::services::wait::{LIMIT, output};
 use crate::services::{Service, balancer};
 
@@ -35,7 +37,8 @@ pub struct Nginx {
 impl Nginx {
     pub fn new(state: &Path, deploy: &Path) -> Self {
         let tls = state.join("tls");
-        let [server_1, server_2] = shop::SERVERS.map(|name| process(name, state).address().to_string());
+        let [server_1, server_2] =
+            shop::SERVERS.map(|name| placement::process(name, state).address().to_string());
         let values = vec![
             ("SERVER_1", server_1),
             ("SERVER_2", server_2),
@@ -45,7 +48,7 @@ impl Nginx {
             ("REQUESTS", REQUESTS.to_string()),
             ("LOGINS", LOGINS.to_string()),
         ];
-        let servers = NGINX.map(|name| process(name, state)).into();
+        let servers = NGINX.map(|name| placement::process(name, state)).into();
         Self { deploy: deploy.join("nginx"), tls, servers, values }
     }
 
@@ -97,6 +100,11 @@ impl Service for Nginx {
         server.wait_until("to answer", || self.role(server).is_some())
     }
 
+    /// Requests under way are answered.
+    fn stop(&self, servers: &[&Process]) -> Result<(), String> {
+        process::end_by(servers, Signal::QUIT)
+    }
+
     fn role(&self, server: &Process) -> Option<&'static str> {
         TcpStream::connect_timeout(&server.address(), ANSWER_LIMIT).is_ok().then_some("open to customers")
     }
@@ -110,7 +118,10 @@ pub struct Keepalived {
 
 impl Keepalived {
     pub fn new(state: &Path, deploy: &Path) -> Self {
-        Self { deploy: deploy.join("keepalived"), keepers: KEEPALIVED.map(|name| process(name, state)) }
+        Self {
+            deploy: deploy.join("keepalived"),
+            keepers: KEEPALIVED.map(|name| placement::process(name, state)),
+        }
     }
 
     fn has_address(keeper: &Process) -> bool {

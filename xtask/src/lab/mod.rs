@@ -4,6 +4,7 @@
 mod edge;
 mod forward;
 mod group;
+mod hand_over;
 mod home;
 mod network;
 pub mod placement;
@@ -153,7 +154,7 @@ impl Lab {
         let state = made
             .and_then(|()| fs::canonicalize(&state))
             .map_err(|error| format!("{} cannot be used: {error}", state.display()))?;
-        let tiers = tiers(&state, &crate::root().join("deploy"));
+        let tiers = tiers(&state, &deploy());
         Ok(Self { state, tiers })
     }
 
@@ -282,11 +283,15 @@ impl Lab {
         if errors.is_empty() { Ok(()) } else { Err(errors.join("\n")) }
     }
 
-    /// Stops everything on a host, those first that nobody needs any more.
+    /// Stops everything on a host, those first that nobody needs any more. What leads is not stopped before another
+    /// does.
     fn stop(&self, host: &Host) -> Result<(), String> {
         let mut processes: Vec<_> = self.on(host).collect();
         processes.reverse();
-        processes.iter().try_for_each(|(service, process)| service.stop(&[process]))
+        processes.iter().try_for_each(|(service, process)| {
+            hand_over::hand_over(process, &self.state, &deploy())?;
+            service.stop(&[process])
+        })
     }
 
     fn heal_slow(&self, host: &Host) -> Result<(), String> {
@@ -385,6 +390,10 @@ impl Lab {
     }
 }
 
+fn deploy() -> PathBuf {
+    crate::root().join("deploy")
+}
+
 fn tiers(state: &Path, deploy: &Path) -> Vec<Tier> {
     let all = |names: &[&'static str]| names.iter().map(|name| process(name, state)).collect::<Vec<_>>();
     let nodes = all(&["redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6"]);
@@ -399,8 +408,8 @@ fn tiers(state: &Path, deploy: &Path) -> Vec<Tier> {
         ],
         vec![Box::new(home::Homes::new(state, deploy))],
         vec![Box::new(shop::Shop::new(state))],
-        vec![Box::new(edge::Nginx::new(state, deploy))],
-        vec![Box::new(edge::Keepalived::new(state, deploy))],
+        // The address moves when nginx has answered what it has, so nobody waits for an answer from where it was.
+        vec![Box::new(edge::Keepalived::new(state, deploy)), Box::new(edge::Nginx::new(state, deploy))],
     ]
 }
 

@@ -134,9 +134,9 @@ impl Process {
     }
 
     /// Asks for an orderly end, also of a process that was paused. Returns whose end is to be waited for.
-    fn ask_to_end(&self) -> Option<Pid> {
+    fn ask_to_end(&self, by: Signal) -> Option<Pid> {
         let pid = self.pid()?;
-        signal(pid, Signal::TERM);
+        signal(pid, by);
         signal(pid, Signal::CONT);
         Some(pid)
     }
@@ -182,7 +182,15 @@ impl Process {
 /// # Errors
 /// Something does not end.
 pub fn end(processes: &[&Process]) -> Result<(), String> {
-    let asked: Vec<_> = processes.iter().map(|process| (process, process.ask_to_end())).collect();
+    end_by(processes, Signal::TERM)
+}
+
+/// Ends processes that take another signal than usual for an orderly end.
+///
+/// # Errors
+/// Something does not end.
+pub fn end_by(processes: &[&Process], signal: Signal) -> Result<(), String> {
+    let asked: Vec<_> = processes.iter().map(|process| (process, process.ask_to_end(signal))).collect();
     asked.into_iter().try_for_each(|(process, pid)| pid.map_or(Ok(()), |pid| process.wait_for_end(pid)))
 }
 
