@@ -604,6 +604,11 @@ impl ClusterBackEnds {
             url: "mysql://…".to_owned(),
             why: error.to_string(),
         })?;
+        let database = database.with_spares(&ledger.spares).map_err(|why| BuildError::Url {
+            setting: "ledger.spares",
+            url: ledger.spares.join(", "),
+            why,
+        })?;
         let addresses = gate.url.trim_start_matches("redis:").trim_start_matches("//");
         let redis = RedisCluster::new(addresses, gate.password.clone()).map_err(|error| BuildError::Url {
             setting: "gate.url",
