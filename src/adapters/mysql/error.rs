@@ -49,8 +49,7 @@ const NOT_HERE: [u16; 27] = [
     // Read-only, as members are that were demoted, or have left their group.
     1290, 1836,
     // A commit that failed on its way: the group has refused it, or has lost its majority.
-    1180, 3098, 3100, 3101,
-    // The member is not (yet) far enough to be asked.
+    1180, 3098, 3100, 3101, // The member is not (yet) far enough to be asked.
     3796, 3797, 3798, 3799, 1047,
 ];
 

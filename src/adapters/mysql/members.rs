@@ -401,7 +401,10 @@ fn standing(read_only: bool, lag: Option<i64>, group: &[Seen]) -> Word {
     let unreachable = group.iter().filter(|seen| seen.state == "UNREACHABLE").count();
     if 2 * unreachable >= group.len() {
         // Commits would hang there, and fail at last.
-        return Word::Unfit(format!("does not reach {unreachable} of the {} members of its group", group.len()));
+        return Word::Unfit(format!(
+            "does not reach {unreachable} of the {} members of its group",
+            group.len()
+        ));
     }
     Word::Writable
 }
@@ -507,7 +510,11 @@ async fn group_of(open: &mut Conn) -> Result<Vec<Seen>> {
         Err(error) => return Err(error),
     };
     let seen = |mut row| {
-        Ok(Seen { itself: take::<i64>(&mut row, 0)? != 0, state: take(&mut row, 1)?, role: take(&mut row, 2)? })
+        Ok(Seen {
+            itself: take::<i64>(&mut row, 0)? != 0,
+            state: take(&mut row, 1)?,
+            role: take(&mut row, 2)?,
+        })
     };
     rows.into_iter().map(seen).collect()
 }
@@ -517,7 +524,9 @@ async fn lag_of(open: &mut Conn) -> Result<Option<i64>> {
     let lag = Message::default()
         .words("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) - MAX(heartbeat_at) FROM instances");
     match ask(open, lag).await {
-        Ok(mut answer) => Ok(answer.first_mut().map(|row| take::<Option<i64>>(row, 0)).transpose()?.flatten()),
+        Ok(mut answer) => {
+            Ok(answer.first_mut().map(|row| take::<Option<i64>>(row, 0)).transpose()?.flatten())
+        }
         Err(error) if error.spares_connection() => Ok(None),
         Err(error) => Err(error),
     }
@@ -587,7 +596,8 @@ mod tests {
     #[test]
     fn a_spare_is_one_of_the_members() {
         let settings = || parse("mysql://shop@db-1,db-2,db-3:3307/holdfast").expect("a URL");
-        let spares = |list: &[&str]| settings().with_spares(&list.iter().map(|s| (*s).into()).collect::<Vec<_>>());
+        let spares =
+            |list: &[&str]| settings().with_spares(&list.iter().map(|s| (*s).into()).collect::<Vec<_>>());
         assert_eq!(spares(&["db-3:3307", "db-1"]).expect("members").spares.len(), 2);
         for unknown in ["db-3", "db-4", "db-1:x", ""] {
             let error = spares(&[unknown]).expect_err(unknown);
