@@ -1,6 +1,7 @@
 //! Wires ports to adapters.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,7 +102,8 @@ pub struct App {
     pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
     pub passwords: Passwords,
-    background: worker::Workers,
+    background: Mutex<worker::Workers>,
+    stopping: AtomicBool,
     pub stores: Stores,
 }
 
@@ -510,7 +512,8 @@ impl App {
             background.push(tokio::spawn(worker::listen_for_customers(Arc::clone(&engine), news)));
         }
         background.extend(stores.start_event_roles(&config, &catalog, &engine)?);
-        let background = worker::Workers::new(background);
+        background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
+        let background = Mutex::new(worker::Workers::new(background));
         Ok(Self {
             config,
             engine,
@@ -521,20 +524,33 @@ impl App {
             tokens,
             passwords: Passwords::default(),
             background,
+            stopping: AtomicBool::new(false),
             stores,
         })
     }
 
-    /// Lets the orders on their way finish, at most for the configured time, and closes the stores.
-    pub async fn close(self) {
-        let patience = Duration::from_millis(self.config.server.stop_within_ms);
+    /// Says that the server is about to stop, so that buyers are sent to other ones.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is about to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Lets the orders on their way finish, at most for `patience`, stops what runs in the background, and tells the
+    /// other servers that this one is gone: they take up at once what it leaves.
+    pub async fn close(&self, patience: Duration) {
+        self.announce_stop();
         if !self.engine.drain(patience).await {
             tracing::warn!(
                 unfinished = self.engine.in_flight(),
                 "some orders are still on their way; another server or the next start takes them up"
             );
         }
-        self.background.stop().await;
+        let background = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        background.stop().await;
         // From here on others need not wait to see that this one is gone.
         let retired = self.stores.ledger.retire(self.engine.instance());
         match tokio::time::timeout(RETIRE_PATIENCE, retired).await {
