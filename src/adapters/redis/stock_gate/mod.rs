@@ -151,7 +151,9 @@ impl RedisStockGate {
             keys.push(self.keys.ended(product, hold.key));
             arguments.extend([format!("{:?}", hold.key), pack(hold, hold.saga, line.quantity, true)]);
         }
-        self.run(&self.scripts.load, &keys, &arguments).await
+        self.run::<()>(&self.scripts.load, &keys, &arguments).await?;
+        self.silent.forget(product);
+        Ok(())
     }
 
     async fn adjust_one(&self, product: ProductId, changes: &[StockChange]) -> Result<(), Unavailable> {

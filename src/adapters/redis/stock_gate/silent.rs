@@ -51,8 +51,13 @@ impl Silent {
                     break;
                 }
             }
-            silent.products().remove(&product);
+            silent.forget(product);
         });
+    }
+
+    /// Somebody has had an answer for the product.
+    pub(super) fn forget(&self, product: ProductId) {
+        self.products().remove(&product);
     }
 
     fn products(&self) -> MutexGuard<'_, HashSet<ProductId>> {
