@@ -249,13 +249,14 @@ impl Stores {
         let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
         let webhooks = Arc::clone(&consumers) as Arc<dyn WebhookStore>;
         let (payments, simulated) = cluster.gateway.open(config, &clock)?;
-        let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
+        let (redis, views) = (Arc::new(cluster.redis), Arc::new(cluster.views));
+        let prefix = &config.gate.prefix;
         let shared = Shared {
             gate: Arc::new(RedisStockGate::new(Arc::clone(&redis), prefix)),
-            lock: Arc::new(RedisLock::new(Arc::clone(&redis), Arc::clone(&clock), prefix)),
+            lock: Arc::new(RedisLock::new(redis, Arc::clone(&clock), prefix)),
             views: SharedViews {
-                cache: Arc::new(RedisViewCache::new(Arc::clone(&redis), prefix)),
-                live: Arc::new(RedisLiveUpdates::new(redis, prefix)),
+                cache: Arc::new(RedisViewCache::new(Arc::clone(&views), prefix)),
+                live: Arc::new(RedisLiveUpdates::new(views, prefix)),
             },
         };
         let shared = Some(shared);
@@ -581,6 +582,8 @@ struct ClusterBackEnds {
     /// Where events go, if anywhere.
     kafka: Option<kafka::Settings>,
     redis: RedisCluster,
+    /// The same nodes over connections of their own: a view that waits for a node keeps no sale waiting.
+    views: RedisCluster,
     gateway: Gateway,
 }
 
@@ -626,11 +629,14 @@ impl ClusterBackEnds {
             why,
         })?;
         let addresses = gate.url.trim_start_matches("redis:").trim_start_matches("//");
-        let redis = RedisCluster::new(addresses, gate.password.clone()).map_err(|error| BuildError::Url {
-            setting: "gate.url",
-            url: "redis://…".to_owned(),
-            why: error.to_string(),
-        })?;
+        let connect = || {
+            RedisCluster::new(addresses, gate.password.clone()).map_err(|error| BuildError::Url {
+                setting: "gate.url",
+                url: "redis://…".to_owned(),
+                why: error.to_string(),
+            })
+        };
+        let (redis, views) = (connect()?, connect()?);
         let gateway = Gateway::of(config, directory)?;
         let database = mysql::Settings { ca_file: ledger.ca_file.clone(), ..database };
         let events = &config.events;
@@ -644,7 +650,7 @@ impl ClusterBackEnds {
                 },
             )?),
         };
-        Ok(Self { database, redis, gateway, kafka })
+        Ok(Self { database, redis, views, gateway, kafka })
     }
 }
 

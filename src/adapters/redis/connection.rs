@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
@@ -32,6 +32,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// How long a call may take, opening the connection included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a new connection may take to be opened while nodes are silent.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Repetitions of a command whose node went away or has moved, and the pause before one.
 const RETRIES: u32 = 3;
@@ -146,6 +149,27 @@ impl RedisCluster {
     /// over.
     pub fn is_down(&self) -> bool {
         self.state().failing_since.is_some_and(|since| since.elapsed() >= DOWN_AFTER)
+    }
+
+    /// Asks for keys over a new connection, which knows the nodes as they are now, and says which were answered. It
+    /// takes the place of the present one when some were. The present one is not used: while it finds out about a
+    /// node that is silent, it answers nobody.
+    pub(super) async fn ask_anew(&self, keys: &[String]) -> Vec<bool> {
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, open(self.client.clone())).await;
+        let Ok(Ok(connection)) = opened else { return vec![false; keys.len()] };
+        let asked = keys.iter().map(|key| {
+            let mut connection = connection.clone();
+            async move {
+                let mut exists = redis::cmd("EXISTS");
+                let answer = exists.arg(key).query_async::<i64>(&mut connection);
+                tokio::time::timeout(RESPONSE_TIMEOUT, answer).await.is_ok_and(|answer| answer.is_ok())
+            }
+        });
+        let answered = join_all(asked).await;
+        if answered.contains(&true) {
+            self.state().take_over(connection);
+        }
+        answered
     }
 
     /// Sends a command; its first key says to which node.
