@@ -1,6 +1,7 @@
 //! Wires ports to adapters.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,7 +102,8 @@ pub struct App {
     pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
     pub passwords: Passwords,
-    background: worker::Workers,
+    background: Mutex<worker::Workers>,
+    stopping: AtomicBool,
     pub stores: Stores,
 }
 
@@ -247,13 +249,14 @@ impl Stores {
         let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
         let webhooks = Arc::clone(&consumers) as Arc<dyn WebhookStore>;
         let (payments, simulated) = cluster.gateway.open(config, &clock)?;
-        let (redis, prefix) = (Arc::new(cluster.redis), &config.gate.prefix);
+        let (redis, views) = (Arc::new(cluster.redis), Arc::new(cluster.views));
+        let prefix = &config.gate.prefix;
         let shared = Shared {
             gate: Arc::new(RedisStockGate::new(Arc::clone(&redis), prefix)),
-            lock: Arc::new(RedisLock::new(Arc::clone(&redis), Arc::clone(&clock), prefix)),
+            lock: Arc::new(RedisLock::new(redis, Arc::clone(&clock), prefix)),
             views: SharedViews {
-                cache: Arc::new(RedisViewCache::new(Arc::clone(&redis), prefix)),
-                live: Arc::new(RedisLiveUpdates::new(redis, prefix)),
+                cache: Arc::new(RedisViewCache::new(Arc::clone(&views), prefix)),
+                live: Arc::new(RedisLiveUpdates::new(views, prefix)),
             },
         };
         let shared = Some(shared);
@@ -510,7 +513,8 @@ impl App {
             background.push(tokio::spawn(worker::listen_for_customers(Arc::clone(&engine), news)));
         }
         background.extend(stores.start_event_roles(&config, &catalog, &engine)?);
-        let background = worker::Workers::new(background);
+        background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
+        let background = Mutex::new(worker::Workers::new(background));
         Ok(Self {
             config,
             engine,
@@ -521,20 +525,33 @@ impl App {
             tokens,
             passwords: Passwords::default(),
             background,
+            stopping: AtomicBool::new(false),
             stores,
         })
     }
 
-    /// Lets the orders on their way finish, at most for the configured time, and closes the stores.
-    pub async fn close(self) {
-        let patience = Duration::from_millis(self.config.server.stop_within_ms);
+    /// Says that the server is about to stop, so that buyers are sent to other ones.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is about to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Lets the orders on their way finish, at most for `patience`, stops what runs in the background, and tells the
+    /// other servers that this one is gone: they take up at once what it leaves.
+    pub async fn close(&self, patience: Duration) {
+        self.announce_stop();
         if !self.engine.drain(patience).await {
             tracing::warn!(
                 unfinished = self.engine.in_flight(),
                 "some orders are still on their way; another server or the next start takes them up"
             );
         }
-        self.background.stop().await;
+        let background = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        background.stop().await;
         // From here on others need not wait to see that this one is gone.
         let retired = self.stores.ledger.retire(self.engine.instance());
         match tokio::time::timeout(RETIRE_PATIENCE, retired).await {
@@ -565,6 +582,8 @@ struct ClusterBackEnds {
     /// Where events go, if anywhere.
     kafka: Option<kafka::Settings>,
     redis: RedisCluster,
+    /// The same nodes over connections of their own: a view that waits for a node keeps no sale waiting.
+    views: RedisCluster,
     gateway: Gateway,
 }
 
@@ -604,12 +623,20 @@ impl ClusterBackEnds {
             url: "mysql://…".to_owned(),
             why: error.to_string(),
         })?;
-        let addresses = gate.url.trim_start_matches("redis:").trim_start_matches("//");
-        let redis = RedisCluster::new(addresses, gate.password.clone()).map_err(|error| BuildError::Url {
-            setting: "gate.url",
-            url: "redis://…".to_owned(),
-            why: error.to_string(),
+        let database = database.with_spares(&ledger.spares).map_err(|why| BuildError::Url {
+            setting: "ledger.spares",
+            url: ledger.spares.join(", "),
+            why,
         })?;
+        let addresses = gate.url.trim_start_matches("redis:").trim_start_matches("//");
+        let connect = || {
+            RedisCluster::new(addresses, gate.password.clone()).map_err(|error| BuildError::Url {
+                setting: "gate.url",
+                url: "redis://…".to_owned(),
+                why: error.to_string(),
+            })
+        };
+        let (redis, views) = (connect()?, connect()?);
         let gateway = Gateway::of(config, directory)?;
         let database = mysql::Settings { ca_file: ledger.ca_file.clone(), ..database };
         let events = &config.events;
@@ -623,7 +650,7 @@ impl ClusterBackEnds {
                 },
             )?),
         };
-        Ok(Self { database, redis, gateway, kafka })
+        Ok(Self { database, redis, views, gateway, kafka })
     }
 }
 

@@ -120,6 +120,7 @@ pub struct Ledger {
     pub password: Option<SecretString>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    pub spares: Vec<String>,
     pub connections_max: usize,
 }
 

@@ -3,9 +3,13 @@
 //! A view is kept in this process and, where there are several servers, in a cache that they share; both
 //! forget it at the same moment, a few seconds after its figures were read. However many ask at once, what
 //! has to be loaded is loaded once; that a product does not exist is remembered like everything else.
+//! Views are kept for minutes beyond that. When the stores do not answer, or not soon, the older view is shown with
+//! the time of its figures, and the newer one as soon as it is there: what is shown never waits for a store that is
+//! away.
 //! With the gate in this process the stock is not kept at all: it is looked up for every view.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +28,19 @@ use crate::ports::view_cache::{View, ViewCache};
 /// How long figures may be shown after they were read.
 const SHOWN_FOR: Duration = Duration::from_secs(5);
 
+/// How long a view is kept in case that no newer one can be had.
+const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// How long somebody waits for the stores while there is an older view, and while there is none.
+const LATE_AFTER: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For how long nobody waits for a product that was late.
+const LATE_FOR: Duration = Duration::from_millis(250);
+
+/// How long a view waits for the gate and for the shared cache, which it can do without.
+const BRIEFLY: Duration = Duration::from_millis(100);
+
 /// Views kept in this process, those of ids that do not exist included.
 const ENTRIES_MAX: u64 = 100_000;
 
@@ -37,6 +54,9 @@ pub struct Catalog {
     gate: Arc<dyn StockGate>,
     clock: Arc<dyn Clock>,
     views: Cache<ProductId, Arc<View>>,
+    /// The last view of each product that exists, however old.
+    older: Cache<ProductId, Arc<View>>,
+    late: Late,
     shared: Option<SharedViews>,
 }
 
@@ -102,6 +122,41 @@ fn remaining(view: &View, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(until.0 - now.0).unwrap_or_default()).min(SHOWN_FOR)
 }
 
+/// Products whose views were late, and until when nobody waits for them.
+#[derive(Clone, Default)]
+struct Late(Arc<Mutex<HashMap<ProductId, tokio::time::Instant>>>);
+
+impl Late {
+    fn note(&self, id: ProductId) {
+        let mut late = self.late();
+        if late.len() as u64 >= ENTRIES_MAX {
+            late.clear();
+        }
+        late.insert(id, tokio::time::Instant::now() + LATE_FOR);
+    }
+
+    fn forget(&self, id: ProductId) {
+        self.late().remove(&id);
+    }
+
+    fn is(&self, id: ProductId) -> bool {
+        self.late().get(&id).is_some_and(|until| tokio::time::Instant::now() < *until)
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashMap<ProductId, tokio::time::Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a store answers, if it does so soon.
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, Unavailable>>,
+) -> Result<T, Unavailable> {
+    let late = || Unavailable(format!("no answer within {} ms", patience.as_millis()));
+    tokio::time::timeout(patience, call).await.unwrap_or_else(|_| Err(late()))
+}
+
 /// Units that can be had, never negative.
 fn available(level: StockLevel) -> i64 {
     (level.stock - level.reserved).max(0)
@@ -125,13 +180,14 @@ impl Catalog {
             .max_capacity(ENTRIES_MAX)
             .expire_after(AsLongAsShown(Arc::clone(&clock)))
             .build();
-        Self { ledger, gate, clock, views, shared }
+        let older = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT_FOR).build();
+        Self { ledger, gate, clock, views, older, late: Late::default(), shared }
     }
 
     /// The JSON of one product; `None` when there is no such product.
     ///
     /// # Errors
-    /// It is in no cache, and the ledger does not answer.
+    /// It is in no cache, not even in an older version, and the ledger does not answer.
     pub async fn view(&self, id: ProductId) -> Result<Option<Bytes>, Unavailable> {
         let view = match self.views.get(&id).await {
             Some(view) => {
@@ -140,9 +196,7 @@ impl Catalog {
             }
             None => {
                 count("process", false);
-                let load = async { self.load(id).await.map(Arc::new) };
-                let loaded = self.views.try_get_with(id, load).await;
-                loaded.map_err(|error: Arc<Unavailable>| (*error).clone())?
+                self.anew(id).await?
             }
         };
         let Some(head) = &view.json_head else { return Ok(None) };
@@ -156,12 +210,57 @@ impl Catalog {
         Ok(Some(with_stock(head, available, as_of).into()))
     }
 
+    /// The view as it is now, or an older one where that would take too long.
+    async fn anew(&self, id: ProductId) -> Result<Arc<View>, Unavailable> {
+        let Some(older) = self.older.get(&id).await else {
+            return within(PATIENCE, self.load_once(id)).await;
+        };
+        if !self.late.is(id) {
+            let catalog = self.clone();
+            let mut loading = tokio::spawn(async move { catalog.load_once(id).await });
+            match tokio::time::timeout(LATE_AFTER, &mut loading).await {
+                Ok(Ok(Ok(view))) => {
+                    self.late.forget(id);
+                    return Ok(view);
+                }
+                // Whoever asks meanwhile is shown the same, and the view that is on its way is kept when it comes.
+                Ok(_) | Err(_) => self.late.note(id),
+            }
+        }
+        count("stale", true);
+        Ok(older)
+    }
+
+    /// Loads the view; however many ask, once.
+    async fn load_once(&self, id: ProductId) -> Result<Arc<View>, Unavailable> {
+        let load = async {
+            let view = Arc::new(self.load(id).await?);
+            self.keep_older(id, &view).await;
+            Ok(view)
+        };
+        self.views.try_get_with(id, load).await.map_err(|error: Arc<Unavailable>| (*error).clone())
+    }
+
+    async fn keep(&self, id: ProductId, view: View) {
+        let view = Arc::new(view);
+        self.keep_older(id, &view).await;
+        self.views.insert(id, view).await;
+    }
+
+    async fn keep_older(&self, id: ProductId, view: &Arc<View>) {
+        match view.json_head {
+            Some(_) => self.older.insert(id, Arc::clone(view)).await,
+            // It may be there by the time that somebody asks again.
+            None => self.older.invalidate(&id).await,
+        }
+    }
+
     /// The view from the shared cache, or else from the stores.
     async fn load(&self, id: ProductId) -> Result<View, Unavailable> {
         let Some(shared) = &self.shared else {
             return self.read(id).await;
         };
-        match shared.cache.get(id).await {
+        match within(BRIEFLY, shared.cache.get(id)).await {
             Ok(Some(view)) if !remaining(&view, self.clock.now()).is_zero() => {
                 count("shared", true);
                 return Ok(view);
@@ -178,10 +277,11 @@ impl Catalog {
 
     /// Puts a view into the shared cache, and answers the newest one there.
     async fn share(&self, shared: &dyn ViewCache, id: ProductId, view: View) -> Result<View, Unavailable> {
-        let kept = match shared.put(id, &view, SHOWN_FOR).await {
-            Ok(()) => shared.get(id).await,
-            Err(error) => Err(error),
-        };
+        let kept = within(BRIEFLY, async {
+            shared.put(id, &view, SHOWN_FOR).await?;
+            shared.get(id).await
+        });
+        let kept = kept.await;
         // A replica that is behind does not bring an older version back.
         Ok(kept.ok().flatten().filter(|kept| kept.version > view.version).unwrap_or(view))
     }
@@ -197,7 +297,7 @@ impl Catalog {
     /// The gate's figures; none when it does not answer or does not know the product: then the ledger's are
     /// shown, which are some milliseconds behind.
     async fn level(&self, id: ProductId) -> Option<StockLevel> {
-        match self.gate.levels(&[id]).await {
+        match within(BRIEFLY, self.gate.levels(&[id])).await {
             Ok(levels) => levels.first().copied().flatten(),
             Err(error) => {
                 tracing::debug!(%error, "the stock gate does not answer for a view");
@@ -216,9 +316,9 @@ impl Catalog {
     /// # Errors
     /// The ledger does not answer.
     pub async fn list(&self, query: &ProductQuery) -> Result<(Vec<String>, Option<ProductId>), Unavailable> {
-        let products = self.ledger.products(query).await?;
+        let products = within(PATIENCE, self.ledger.products(query)).await?;
         let ids: Vec<_> = products.iter().map(|product| product.id).collect();
-        let levels = match self.gate.levels(&ids).await {
+        let levels = match within(BRIEFLY, self.gate.levels(&ids)).await {
             Ok(levels) => levels,
             Err(error) => {
                 tracing::debug!(%error, "the stock gate does not answer for a list");
@@ -237,11 +337,11 @@ impl Catalog {
     pub async fn show(&self, product: &Product) {
         let view = self.view_of(product, self.clock.now(), self.level(product.id).await);
         if let Some(shared) = &self.shared
-            && let Err(error) = shared.cache.put(product.id, &view, SHOWN_FOR).await
+            && let Err(error) = within(BRIEFLY, shared.cache.put(product.id, &view, SHOWN_FOR)).await
         {
             tracing::debug!(%error, "the shared cache was not told of a change");
         }
-        self.views.insert(product.id, Arc::new(view)).await;
+        self.keep(product.id, view).await;
     }
 
     /// Shows products as they are now, on every server. Where stock is looked up for every view, there is nothing
@@ -269,7 +369,7 @@ impl Catalog {
                 // What nobody has looked at here need not be kept; an older figure never replaces a newer one.
                 let newer = |kept: &Arc<View>| (kept.version, kept.as_of) < (view.version, view.as_of);
                 if self.views.get(&id).await.is_some_and(|kept| newer(&kept)) {
-                    self.views.insert(id, Arc::new(view)).await;
+                    self.keep(id, view).await;
                 }
             }
         }

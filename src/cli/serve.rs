@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::config::Role;
@@ -45,6 +47,9 @@ pub struct ServeArgs {
     no_sample: bool,
 }
 
+/// What orders get at least when requests have used up the time for stopping.
+const LAST_ORDERS: Duration = Duration::from_millis(500);
+
 /// The first administrator's address unless the environment names one.
 const ADMIN_EMAIL: &str = "admin@localhost";
 
@@ -73,12 +78,18 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     } else {
         router::operation_router(Arc::clone(&shop))
     };
+    // Requests and orders share the time that there is for stopping.
+    let patience = Duration::from_millis(limits.stop_within_ms);
+    let stopping = Arc::clone(&shop);
+    let (told, until) = tokio::sync::oneshot::channel();
+    let stop = async move {
+        stop.await;
+        stopping.announce_stop();
+        let _ = told.send(Instant::now() + patience);
+    };
     server::serve(listener, routes, &limits, stop).await;
-    match Arc::into_inner(shop) {
-        Some(shop) => shop.close().await,
-        // A cut connection still holds it; what is unfinished is taken up by the next start.
-        None => tracing::warn!("stopped with a connection still open"),
-    }
+    let until = until.await.unwrap_or_else(|_| Instant::now());
+    shop.close(until.saturating_duration_since(Instant::now()).max(LAST_ORDERS)).await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,8 @@
 //!                       reserve_stock ◀── create_order ◀── take_payment        ──▶ Undone
 //! ```
 //! A step whose outcome stays unknown is undone too, except `confirm_order`: what became of it is
-//! only known by asking again, so its saga waits as [`Phase::Stuck`] until it is resumed.
+//! only known by asking again, so that is done for as long as it takes. So it is with an undo that has no answer;
+//! one that is refused again and again leaves its saga as [`Phase::Stuck`] until it is resumed.
 //! A payment that needs the customer first leaves the saga at rest ([`Phase::Waiting`]): nobody drives it,
 //! the ledger knows until when it may last, and whoever takes it up again asks for the same charge.
 //! A customer's cancel of a CONFIRMED order undoes `take_payment` (refund) and then
@@ -106,7 +107,7 @@ pub enum Phase {
     /// At rest until the customer has acted, or until the time for that is over.
     Waiting,
     /// Gave up for now; visible, and resumable by an administrator. `undoing` is the reason when
-    /// it was the undo of `step` that kept failing.
+    /// it was the undo of `step` that was refused again and again.
     Stuck { step: StepName, undoing: Option<Reason> },
     /// Nothing is left to do.
     Ended(Ending),
@@ -150,7 +151,7 @@ pub struct Tries {
     pub act_max: u32,
     /// Tries of an action that answers "not yet".
     pub wait_max: u32,
-    /// Tries of an undo.
+    /// Refusals of an undo. One that has no answer is tried for as long as it takes.
     pub undo_max: u32,
 }
 
@@ -229,6 +230,8 @@ pub struct Saga {
     pub phase: Phase,
     /// Tries of the present phase that came to nothing.
     pub attempts: u32,
+    /// How many of them were refused.
+    pub refusals: u32,
     pub purchase: Arc<Purchase>,
     /// The order, once the ledger has it.
     pub order: Option<Arc<Order>>,
@@ -252,6 +255,7 @@ impl Saga {
             driver,
             phase: Phase::Acting(StepName::ReserveStock),
             attempts: 0,
+            refusals: 0,
             purchase,
             order: None,
             capture: None,
@@ -282,24 +286,28 @@ impl Saga {
             }
             // No other step waits for anybody.
             (Phase::Acting(step), Outcome::Unknown | Outcome::Waits | Outcome::GivenUp(_)) => {
-                if self.tried_again(limits.act_max) {
+                if self.tried_again(limits.act_max) || step == StepName::ConfirmOrder {
                     return Next::Pause(self.attempts);
                 }
-                match step {
-                    StepName::ConfirmOrder => Phase::Stuck { step, undoing: None },
-                    _ => Phase::Undoing(step, step.unknown_reason()),
-                }
+                Phase::Undoing(step, step.unknown_reason())
             }
             (Phase::Undoing(step, reason), Outcome::Done) => self.after_undo(step, reason),
+            // However long a database or a gateway is away, there is nothing for an administrator to decide.
+            (Phase::Undoing(..), Outcome::Unknown) => {
+                self.attempts = self.attempts.saturating_add(1);
+                return Next::Pause(self.attempts);
+            }
             (Phase::Undoing(step, reason), _) => {
-                if self.tried_again(limits.undo_max) {
+                self.attempts = self.attempts.saturating_add(1);
+                self.refusals += 1;
+                if self.refusals < limits.undo_max {
                     return Next::Pause(self.attempts);
                 }
                 Phase::Stuck { step, undoing: Some(reason) }
             }
         };
         self.phase = phase;
-        self.attempts = 0;
+        (self.attempts, self.refusals) = (0, 0);
         match phase {
             Phase::Acting(_) | Phase::Undoing(..) => Next::Go,
             Phase::Stuck { .. } => Next::Park,
@@ -310,7 +318,7 @@ impl Saga {
 
     /// Counts a try; whether there may be another one.
     fn tried_again(&mut self, max: u32) -> bool {
-        self.attempts += 1;
+        self.attempts = self.attempts.saturating_add(1);
         self.attempts < max
     }
 
@@ -357,7 +365,8 @@ mod tests {
 
     const LIMITS: Tries = Tries { act_max: 3, wait_max: 4, undo_max: 3 };
 
-    /// Moves that a saga can make at most: every step and every undo with all of its tries.
+    /// Moves that a saga can make at most while every part answers: every step and every undo with all of its
+    /// tries.
     const MOVES_MAX: usize = 4 * 4 + 4 * 3 + 1;
 
     fn order(status: OrderStatus) -> Arc<Order> {
@@ -416,7 +425,7 @@ mod tests {
         ]
     }
 
-    /// Enough outcomes for any way a saga can take.
+    /// Enough outcomes for any way a saga can take where every part answers; after them everything works.
     fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
         proptest::collection::vec(any_outcome(), MOVES_MAX)
     }
@@ -434,7 +443,8 @@ mod tests {
     fn walk(saga: &mut Saga, outcomes: &[Outcome]) -> Way {
         let (acted, undone, tried, unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut way = Way { acted, undone, tried, unknown, last: Next::Go };
-        let mut outcomes = outcomes.iter();
+        let then = std::iter::repeat_n(&Outcome::Done, MOVES_MAX);
+        let mut outcomes = outcomes.iter().chain(then);
         while matches!(way.last, Next::Go | Next::Pause(_)) {
             let outcome = *outcomes.next().expect("a saga ends or sticks within a bounded number of moves");
             let before = saga.phase;
@@ -479,7 +489,10 @@ mod tests {
             }
             Phase::Stuck { step, undoing } => {
                 assert_eq!(way.last, Next::Park);
-                assert!(undoing.is_some() || step == StepName::ConfirmOrder, "only a confirmation may wait");
+                assert!(
+                    undoing.is_some(),
+                    "only what is refused sticks, and {step} cannot be before it is undone"
+                );
             }
             other => panic!("it stopped at {other:?}"),
         }
@@ -579,6 +592,36 @@ mod tests {
             let later = now.plus(Duration::from_secs(60));
             prop_assert!(next_look(created, later, Timestamp(i64::MAX)).0 - later.0 >= pause);
         }
+    }
+
+    /// Moves the saga with the same outcome again and again.
+    fn insist(saga: &mut Saga, outcome: Outcome, times: u32) -> Vec<Next> {
+        (0..times).map(|_| saga.advance(outcome, &LIMITS)).collect()
+    }
+
+    #[test]
+    fn what_has_no_answer_is_tried_for_as_long_as_it_takes() {
+        let undoing = Some(Reason::PaymentDeclined);
+        for mut saga in [taken_up(OrderStatus::Pending, undoing), taken_up(OrderStatus::Pending, None)] {
+            if saga.phase == Phase::Acting(StepName::TakePayment) {
+                saga.advance(Outcome::Done, &LIMITS);
+            }
+            let before = saga.phase;
+            let moves = insist(&mut saga, Outcome::Unknown, 10_000);
+            assert!((1..).zip(&moves).all(|(n, next)| *next == Next::Pause(n)), "{before:?}");
+            assert_eq!(saga.phase, before);
+        }
+    }
+
+    #[test]
+    fn only_refusals_of_an_undo_count_towards_being_stuck() {
+        let mut saga = taken_up(OrderStatus::Pending, Some(Reason::PaymentDeclined));
+        let refused = Outcome::Rejected(Reason::ConcurrentModification);
+        insist(&mut saga, Outcome::Unknown, 100);
+        insist(&mut saga, refused, LIMITS.undo_max - 1);
+        insist(&mut saga, Outcome::Unknown, 100);
+        assert!(matches!(saga.phase, Phase::Undoing(..)));
+        assert_eq!(insist(&mut saga, refused, 1), [Next::Park]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! One enum and one table without a wildcard arm: a new kind of problem does not compile until it
 //! has a name, a status and a page that explains it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,9 +12,15 @@ use serde_json::{Map, Value};
 
 use crate::auth::PasswordError;
 use crate::ports::Unavailable;
+use crate::ports::payments::GiveBackError;
 
-/// Seconds after which a busy shop may be asked again.
+/// Seconds after which a busy shop may be asked again. One that is not there takes longer to come back, and those
+/// who wait for it do not come back all at once.
 const RETRY_AFTER_S: u32 = 1;
+const RETRY_AFTER_S_MAX: u32 = 3;
+
+/// Counts those who were told to come back.
+static TOLD: AtomicU32 = AtomicU32::new(0);
 
 /// The kinds of problem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -351,7 +359,11 @@ impl IntoResponse for Problem {
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
+            let spread = match self.kind {
+                Kind::Unavailable => TOLD.fetch_add(1, Ordering::Relaxed) % RETRY_AFTER_S_MAX,
+                _ => 0,
+            };
+            headers.insert(header::RETRY_AFTER, (RETRY_AFTER_S + spread).into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -364,6 +376,15 @@ impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
         tracing::warn!(%error, "a request could not be answered");
         Self::new(Kind::Unavailable, "A part of the shop did not answer.")
+    }
+}
+
+impl From<GiveBackError> for Problem {
+    fn from(error: GiveBackError) -> Self {
+        match error {
+            GiveBackError::Refused(why) => Self::new(Kind::NothingCaptured, why),
+            GiveBackError::Unknown(error) => error.into(),
+        }
     }
 }
 

@@ -495,6 +495,12 @@ pub trait Ledger: Send + Sync {
     /// Forgets keys and tombstones from before `before`, which no request can come back to.
     async fn forget(&self, before: Timestamp) -> Result<(), Unavailable>;
 
+    /// Whether nothing can be written, and that for longer than a moment: a purchase that began now could not become
+    /// an order.
+    fn is_down(&self) -> bool {
+        false
+    }
+
     /// Whether a commit would be answered: used by readiness.
     async fn ping(&self) -> Result<(), Unavailable>;
 }

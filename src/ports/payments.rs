@@ -45,6 +45,17 @@ pub enum Voided {
     Refunded(Capture),
 }
 
+/// Why it is not certain that no money is kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GiveBackError {
+    /// The gateway has said no; asking again will hardly change that.
+    #[error("the payment gateway refuses: {0}")]
+    Refused(String),
+    /// No answer: it may have been done.
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
 /// What the gateway knows of one key, as it lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChargeRecord {
@@ -77,10 +88,10 @@ pub trait Payments: Send + Sync {
 
     /// Makes sure that no money is taken under `order` from now on, late requests included. A key that waits
     /// for its customer is voided like an unknown one: whatever the customer does later takes no money.
-    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable>;
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, GiveBackError>;
 
     /// Gives the money taken under `order`, which is `amount`, back, once.
-    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, Unavailable>;
+    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, GiveBackError>;
 
     /// Up to `limit` records with keys after `after`, in order of key: the gateway's own list.
     /// From the first page to the last it is the same picture or a newer one.

@@ -94,4 +94,15 @@ pub trait StockGate: Send + Sync {
     fn troubles(&self) -> u64 {
         0
     }
+
+    /// Whether no call at all has been answered for longer than a moment: nothing can be reserved. It is found out
+    /// by calls, so that somebody has to make one.
+    fn is_down(&self) -> bool {
+        false
+    }
+
+    /// Asks whether the gate answers at all.
+    async fn ping(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! The engine: admits purchases, hands sagas from stage to stage, tells those who wait.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,6 +59,47 @@ impl Ports {
         let (of_ledger, of_gate) = (Arc::clone(&ledger), Arc::clone(&gate));
         let keeper = Arc::new(GateKeeper::new(of_ledger, of_gate, locks.clone(), Arc::clone(&clock)));
         Self { ledger, gate, payments, clock, locks, keeper }
+    }
+}
+
+/// A part of the shop without which nothing is sold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    Ledger,
+    Gate,
+    Payments,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::Ledger, Self::Gate, Self::Payments];
+
+    /// Whether it has not answered for longer than a moment.
+    pub fn is_down(self, ports: &Ports) -> bool {
+        match self {
+            Self::Ledger => ports.ledger.is_down(),
+            Self::Gate => ports.gate.is_down(),
+            Self::Payments => ports.payments.is_down(),
+        }
+    }
+
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Gate => "gate",
+            Self::Payments => "payments",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ledger => "the ledger",
+            Self::Gate => "the stock gate",
+            Self::Payments => "the payment gateway",
+        })
     }
 }
 
@@ -179,10 +221,13 @@ impl Engine {
         if self.closing.load(Ordering::Relaxed) {
             return Ok(PurchaseAnswer::Busy);
         }
-        if router.ports.payments.is_down() {
-            // Nobody could pay: before anything is held or written the buyer is told to come back.
-            let known = self.settled(&purchase, until).await?;
-            return known.ok_or_else(|| Unavailable("the payment gateway is down".into()));
+        if let Some(missing) = self.missing() {
+            // Nothing could be sold: before anything is held or written the buyer is told to come back.
+            let known = match missing {
+                Part::Ledger => None,
+                Part::Gate | Part::Payments => self.settled(&purchase, until).await?,
+            };
+            return known.ok_or_else(|| Unavailable(format!("{missing} is down")));
         }
         let purchase = Arc::new(purchase);
         loop {
@@ -218,6 +263,12 @@ impl Engine {
                 answer => Ok(answer),
             };
         }
+    }
+
+    /// The part of the shop without which nothing can be sold at the moment.
+    pub fn missing(&self) -> Option<Part> {
+        let ports = &self.router.ports;
+        Part::ALL.into_iter().find(|part| part.is_down(ports))
     }
 
     /// The locks of the basket's products, where purchases hold them.

@@ -17,7 +17,7 @@ mod ticket;
 mod waiting;
 
 pub use cancel_order::CancelAnswer;
-pub use engine::{Engine, EngineConfig, Ports, PurchaseAnswer, PurchaseLock};
+pub use engine::{Engine, EngineConfig, Part, Ports, PurchaseAnswer, PurchaseLock};
 pub use gate_keeper::{Drift, GateKeeper, Summary};
 pub use product_lock::{HeldLocks, ProductLocks};
 pub use steps::Step;

@@ -10,6 +10,7 @@ pub mod relay_outbox;
 pub mod send_mails;
 pub mod send_webhooks;
 mod sweep_holds;
+pub mod watch_parts;
 pub mod watch_sagas;
 
 pub use look_at_waiting::listen as listen_for_customers;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::saga::{Engine, Ports};
 
 /// The background tasks of a shop.
+#[derive(Default)]
 pub struct Workers(Vec<JoinHandle<()>>);
 
 /// When the tasks do what they do.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::domain::{Capture, Money, OrderId};
 use crate::ports::Unavailable;
-use crate::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, Payments, Voided};
+use crate::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, GiveBackError, Payments, Voided};
 
 use super::client::{Answer, Body, Client, Patience, Peer};
 use super::protocol::{
@@ -73,25 +73,25 @@ impl Payments for HttpGateway {
         join_all(batch.iter().map(|request| self.charge_one(request))).await
     }
 
-    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable> {
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, GiveBackError> {
         let body = AmountBody { amount: amount.minor, currency: amount.currency };
         let path = format!("/v1/charges/{order}/void");
         let answer = self.client.call(Method::POST, &path, &[], Some(json(&body))).await?;
-        let settled = ok(&answer).and_then(|answer| settled(answer, order))?;
+        let settled = settled(not_refused(&answer)?, order)?;
         match (settled.state, settled.capture) {
             (State::Voided | State::Declined, None) => Ok(Voided::NothingTaken),
             (State::Captured, Some(taken)) => Ok(Voided::Captured(taken.into())),
             (State::Refunded, Some(taken)) => Ok(Voided::Refunded(taken.into())),
-            _ => Err(answer.unexpected()),
+            _ => Err(answer.unexpected().into()),
         }
     }
 
-    async fn refund(&self, order: OrderId, _: Money) -> Result<Capture, Unavailable> {
+    async fn refund(&self, order: OrderId, _: Money) -> Result<Capture, GiveBackError> {
         let path = format!("/v1/charges/{order}/refund");
         let answer = self.client.call(Method::POST, &path, &[], None).await?;
-        match ok(&answer).and_then(|answer| settled(answer, order))? {
+        match settled(not_refused(&answer)?, order)? {
             Settled { state: State::Refunded, capture: Some(taken), .. } => Ok(taken.into()),
-            _ => Err(answer.unexpected()),
+            _ => Err(answer.unexpected().into()),
         }
     }
 
@@ -126,6 +126,11 @@ fn json(value: &impl Serialize) -> Body {
 
 fn ok(answer: &Answer) -> Result<&Answer, Unavailable> {
     if answer.status == StatusCode::OK { Ok(answer) } else { Err(answer.unexpected()) }
+}
+
+/// An answer that does not refuse what was asked: what cannot be answered at all was left out before.
+fn not_refused(answer: &Answer) -> Result<&Answer, GiveBackError> {
+    ok(answer).map_err(|Unavailable(why)| GiveBackError::Refused(why))
 }
 
 /// What came of a call about `order`; an answer about another one says nothing.

@@ -15,7 +15,9 @@ use crate::adapters::sqlite::{OpenError, Readers, StoreFile, Writer};
 use crate::domain::{Capture, Currency, Money, NextAction, OrderId, Timestamp};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
-use crate::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeState, Payments, Voided};
+use crate::ports::payments::{
+    ChargeError, ChargeRecord, ChargeRequest, ChargeState, GiveBackError, Payments, Voided,
+};
 
 const FILE: StoreFile = StoreFile {
     name: "gateway file",
@@ -354,7 +356,7 @@ impl Payments for SimulatedGateway {
         fates.into_iter().map(answer).collect()
     }
 
-    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable> {
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, GiveBackError> {
         self.pause(self.faults.latency_ms).await;
         let at = self.clock.now().0;
         let void = move |connection: &Connection| {
@@ -369,7 +371,7 @@ impl Payments for SimulatedGateway {
         })
     }
 
-    async fn refund(&self, order: OrderId, _: Money) -> Result<Capture, Unavailable> {
+    async fn refund(&self, order: OrderId, _: Money) -> Result<Capture, GiveBackError> {
         self.pause(self.faults.latency_ms).await;
         let refund = move |connection: &Connection| {
             connection
@@ -381,8 +383,8 @@ impl Payments for SimulatedGateway {
         };
         match self.store.write(refund).await {
             Ok(Some(stored)) if stored.state == ChargeState::Refunded => Ok(stored.capture),
-            Ok(_) => Err(Unavailable("no money was taken under this key".into())),
-            Err(error) => Err(Unavailable(error.to_string())),
+            Ok(_) => Err(GiveBackError::Refused("no money was taken under this key".into())),
+            Err(error) => Err(Unavailable(error.to_string()).into()),
         }
     }
 

@@ -35,7 +35,9 @@ use serde::Deserialize;
 use crate::domain::{Capture, Currency, Money, NextAction, OrderId, PaymentToken, Timestamp};
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
-use crate::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeState, Payments, Voided};
+use crate::ports::payments::{
+    ChargeError, ChargeRecord, ChargeRequest, ChargeState, GiveBackError, Payments, Voided,
+};
 
 use super::client::{Answer, Body, Client, Patience, Peer};
 
@@ -446,7 +448,7 @@ impl Payments for StripeGateway {
         join_all(batch.iter().map(|request| self.charge_one(request))).await
     }
 
-    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable> {
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, GiveBackError> {
         let Found::Intent(intent) = self.intent(order, amount).await? else {
             return Ok(Voided::NothingTaken);
         };
@@ -459,19 +461,19 @@ impl Payments for StripeGateway {
             Standing::Captured(capture) => Ok(Voided::Captured(capture)),
             Standing::Refunded(capture) => Ok(Voided::Refunded(capture)),
             Standing::New | Standing::DeclinedSoFar(_) | Standing::NeedsCustomer(_) | Standing::Open => {
-                Err(Unavailable("Stripe is still at work on the payment".into()))
+                Err(Unavailable("Stripe is still at work on the payment".into()).into())
             }
         }
     }
 
-    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, Unavailable> {
+    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, GiveBackError> {
         let Found::Intent(intent) = self.intent(order, amount).await? else {
-            return Err(Unavailable("no money was taken under this key".into()));
+            return Err(nothing_taken());
         };
         let capture = match intent.standing()? {
             Standing::Refunded(capture) => return Ok(capture),
             Standing::Captured(capture) => capture,
-            _ => return Err(Unavailable("no money was taken under this key".into())),
+            _ => return Err(nothing_taken()),
         };
         let fields = [("payment_intent", &*intent.id), (&*format!("metadata[{ORDER}]"), &*order.to_string())];
         let answer = self.post("/v1/refunds", Some(format!("{order}-refund")), &fields).await?;
@@ -480,12 +482,15 @@ impl Payments for StripeGateway {
             return match refund.status.as_deref() {
                 // Stripe has taken it on; the customer's bank may need days.
                 Some("succeeded" | "pending") => Ok(capture),
-                other => Err(Unavailable(format!("the refund is {}", other.unwrap_or("in no state")))),
+                other => {
+                    Err(GiveBackError::Refused(format!("the refund is {}", other.unwrap_or("in no state"))))
+                }
             };
         }
         match self.read(&intent.id).await?.standing()? {
             Standing::Refunded(capture) => Ok(capture),
-            _ => Err(unexpected(&answer)),
+            _ if answer.status.is_client_error() => Err(GiveBackError::Refused(unexpected(&answer).0)),
+            _ => Err(unexpected(&answer).into()),
         }
     }
 
@@ -524,6 +529,10 @@ fn end_of(standing: Standing) -> Result<Capture, ChargeError> {
             Err(Unavailable("Stripe is still at work on the payment".into()).into())
         }
     }
+}
+
+fn nothing_taken() -> GiveBackError {
+    GiveBackError::Refused("no money was taken under this key".into())
 }
 
 /// An answer that settles nothing, with the word that Stripe has for it.

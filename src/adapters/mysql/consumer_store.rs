@@ -387,7 +387,7 @@ impl ConsumerStore for MysqlConsumerStore {
     }
 
     async fn mails_of(&self, order: OrderId) -> std::result::Result<Vec<Mail>, Unavailable> {
-        self.ledger.write(move |connection| Box::pin(mails_of(connection, order))).await
+        self.ledger.write_now(move |connection| Box::pin(mails_of(connection, order))).await
     }
 
     async fn due_mails(
@@ -454,6 +454,6 @@ impl ConsumerStore for MysqlConsumerStore {
     }
 
     async fn findings(&self, limit: usize) -> std::result::Result<Vec<Finding>, Unavailable> {
-        self.ledger.write(move |connection| Box::pin(findings(connection, limit))).await
+        self.ledger.write_now(move |connection| Box::pin(findings(connection, limit))).await
     }
 }

@@ -12,6 +12,9 @@ pub enum DbError {
     Unreadable(String),
     #[error("no answer in time")]
     TimedOut,
+    /// The member that was asked does not answer any more, or is not what it was: the call was given up.
+    #[error("the member {0} is not what it was a moment ago")]
+    Left(String),
     /// There is nobody to ask.
     #[error("{0}")]
     NoMember(String),
@@ -34,11 +37,21 @@ pub enum Remedy {
 const DUPLICATE_KEY: u16 = 1062;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const DEADLOCK: u16 = 1213;
+const LOCK_NOWAIT: u16 = 3572;
 const CHECK_VIOLATED: u16 = 3819;
-/// Read-only, shutting down, killed, idle for too long, out of connections, or a group member that may not
-/// write.
-const NOT_HERE: [u16; 14] =
-    [1040, 1053, 1077, 1079, 1203, 1226, 1290, 1836, 1927, 3032, 3100, 3101, 3168, 4031];
+
+/// Not this server, or not now: the transaction has to be repeated where it can be written.
+const NOT_HERE: [u16; 27] = [
+    // Out of connections, shutting down, going away, or not letting anybody in.
+    1040, 1053, 1077, 1079, 1203, 1226, 3032, 3168,
+    // The connection or the statement was killed, was idle for too long, or broke.
+    1158, 1159, 1160, 1161, 1317, 1927, 3169, 4031,
+    // Read-only, as members are that were demoted, or have left their group.
+    1290, 1836,
+    // A commit that failed on its way: the group has refused it, or has lost its majority.
+    1180, 3098, 3100, 3101, // The member is not (yet) far enough to be asked.
+    3796, 3797, 3798, 3799, 1047,
+];
 
 impl DbError {
     fn code(&self) -> Option<u16> {
@@ -66,11 +79,11 @@ impl DbError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Mysql(mysql_async::Error::Server(error)) => match error.code {
-                DUPLICATE_KEY | LOCK_WAIT_TIMEOUT | DEADLOCK | CHECK_VIOLATED => Remedy::Again,
+                DUPLICATE_KEY | LOCK_WAIT_TIMEOUT | DEADLOCK | LOCK_NOWAIT | CHECK_VIOLATED => Remedy::Again,
                 code if NOT_HERE.contains(&code) => Remedy::Elsewhere,
                 _ => Remedy::None,
             },
-            Self::Mysql(_) | Self::TimedOut | Self::NoMember(_) => Remedy::Elsewhere,
+            Self::Mysql(_) | Self::TimedOut | Self::Left(_) | Self::NoMember(_) => Remedy::Elsewhere,
             Self::Unreadable(_) => Remedy::None,
         }
     }
@@ -83,3 +96,36 @@ impl From<DbError> for Unavailable {
 }
 
 pub type Result<T> = std::result::Result<T, DbError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy(code: u16) -> (Remedy, bool) {
+        let server = mysql_async::ServerError { code, message: String::new(), state: String::new() };
+        let error = DbError::Mysql(mysql_async::Error::Server(server));
+        (error.remedy(), error.spares_connection())
+    }
+
+    #[test]
+    fn what_a_member_that_may_not_write_answers_sends_the_call_elsewhere() {
+        // Read-only, shutting down, killed; a commit that the group did not take; a member that is not far enough.
+        for code in [1290, 1836, 1053, 1317, 3169, 3098, 3100, 3101, 3796, 3797, 3798] {
+            assert_eq!(remedy(code), (Remedy::Elsewhere, false), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_another_transaction_was_in_the_way_of_is_done_again() {
+        for code in [1062, 1205, 1213, 3572, 3819] {
+            assert_eq!(remedy(code), (Remedy::Again, true), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_of_ours_is_not_repeated() {
+        for code in [1064, 1146, 1054] {
+            assert_eq!(remedy(code), (Remedy::None, true), "{code}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use mysql_async::Conn;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{
     Digest, Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange,
@@ -21,7 +21,7 @@ use crate::ports::ledger::{
 };
 
 use super::error::{DbError, Remedy, Result};
-use super::members::{Members, OpenError, Settings};
+use super::members::{Members, OpenError, Settings, give_up};
 use super::outbox::Feed;
 use super::rows::{SELECT_ORDER, digest, find_order, order_head, order_id, with_lines, word};
 use super::sagas::SagaRow;
@@ -32,12 +32,22 @@ use super::{
     undo_orders, waiting,
 };
 
-/// How long a call goes on trying. A database that is restarted, or fails over, is back within this time as a
-/// rule, and no order has to wait for an administrator because of it.
+/// How long a call of a saga, or of what runs in the background, goes on trying. A database that is restarted, or
+/// fails over, is back within this time as a rule.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same where somebody waits for the answer.
+const PATIENCE_OF_PEOPLE: Duration = Duration::from_secs(4);
 
 /// How long one try may take: a transaction that takes longer waits for somebody who does not come.
 const TRY_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long the first try of what is read may take before another member is asked; the next one twice as long, and
+/// so on.
+const READ_PATIENCE: Duration = Duration::from_millis(750);
+
+/// Pause before what failed is tried on the same member again, though it says that it works.
+const PAUSE_ELSEWHERE: Duration = Duration::from_millis(20);
 
 /// Pause before another try where nothing has to change for it to work.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -67,7 +77,7 @@ impl MysqlLedger {
         let unreachable = |reason| OpenError::Unreachable { addresses: settings.shown(), reason };
         members.wait_for_writer(START_PATIENCE).await.map_err(unreachable)?;
         let writer = members.writer(Instant::now() + START_PATIENCE).await;
-        let mut writer = writer.map_err(|error| unreachable(error.to_string()))?;
+        let (_, mut writer) = writer.map_err(|error| unreachable(error.to_string()))?;
         migrations::migrate(&mut writer).await?;
         Ok(Self { members, feed })
     }
@@ -77,17 +87,35 @@ impl MysqlLedger {
         &self,
         work: impl Work<T> + 'static,
     ) -> std::result::Result<T, Unavailable> {
-        Ok(carry_out(Arc::clone(&self.members), Side::Any, work).await?)
+        self.carry_through(Side::Any, PATIENCE_OF_PEOPLE, work).await
     }
 
-    /// Does something on the writable member. Once begun it is carried through, also when whoever asked for it
-    /// goes away: a transaction that is let go of half-way would keep its locks.
+    /// Does something on the writable member.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl Work<T> + 'static,
     ) -> std::result::Result<T, Unavailable> {
+        self.carry_through(Side::Writer, PATIENCE, work).await
+    }
+
+    /// The same for somebody who waits for it: while no database can be written they are told so.
+    pub(super) async fn write_now<T: Send + 'static>(
+        &self,
+        work: impl Work<T> + 'static,
+    ) -> std::result::Result<T, Unavailable> {
+        self.carry_through(Side::Writer, PATIENCE_OF_PEOPLE, work).await
+    }
+
+    /// Once begun it is carried through, also when whoever asked for it goes away: a transaction that is let go of
+    /// half-way would keep its locks, and an answer that nobody takes would be there for the next question.
+    async fn carry_through<T: Send + 'static>(
+        &self,
+        side: Side,
+        patience: Duration,
+        work: impl Work<T> + 'static,
+    ) -> std::result::Result<T, Unavailable> {
         let members = Arc::clone(&self.members);
-        match tokio::spawn(carry_out(members, Side::Writer, work)).await {
+        match tokio::spawn(carry_out(members, side, patience, work)).await {
             Ok(done) => Ok(done?),
             Err(error) => Err(Unavailable(format!("the ledger: {error}"))),
         }
@@ -123,42 +151,52 @@ enum Side {
 }
 
 /// Tries until it is done, there is no use in trying, or the patience is at its end.
-async fn carry_out<T>(members: Arc<Members>, side: Side, work: impl Work<T>) -> Result<T> {
-    let until = Instant::now() + PATIENCE;
+async fn carry_out<T>(
+    members: Arc<Members>,
+    side: Side,
+    patience: Duration,
+    work: impl Work<T>,
+) -> Result<T> {
+    let until = Instant::now() + patience;
+    let mut try_patience = if side == Side::Any { READ_PATIENCE } else { TRY_PATIENCE };
     loop {
-        let error = match attempt(&members, side, &work, until).await {
+        let error = match attempt(&members, side, &work, until.min(Instant::now() + try_patience)).await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
         let remedy = error.remedy();
-        if remedy == Remedy::None || Instant::now() >= until {
+        let hopeless = patience == PATIENCE_OF_PEOPLE
+            && matches!(error, DbError::NoMember(_) | DbError::Left(_))
+            && members.is_down();
+        if remedy == Remedy::None || hopeless || Instant::now() >= until {
             return Err(error);
         }
-        match remedy {
-            Remedy::Again => tokio::time::sleep(PAUSE).await,
+        try_patience = TRY_PATIENCE.min(2 * try_patience);
+        match (remedy, side, &error) {
+            (Remedy::Again, ..) => tokio::time::sleep(PAUSE).await,
+            // Others can be read.
+            (_, Side::Any, DbError::TimedOut) => {}
             _ => {
                 tracing::debug!(%error, "the database is looked for");
                 members.look_again(until).await;
+                tokio::time::sleep(PAUSE_ELSEWHERE).await;
             }
         }
     }
 }
 
 async fn attempt<T>(members: &Members, side: Side, work: &impl Work<T>, until: Instant) -> Result<T> {
-    let until = until.min(Instant::now() + TRY_PATIENCE);
-    let mut connection = match side {
+    let (member, mut connection) = match side {
         Side::Writer => members.writer(until).await?,
         Side::Any => members.reader(until).await?,
     };
-    let done = match timeout(TRY_PATIENCE, work(&mut connection)).await {
-        Ok(done) => done,
-        Err(_) => Err(DbError::TimedOut),
-    };
+    let work = async { timeout_at(until, work(&mut connection)).await.unwrap_or(Err(DbError::TimedOut)) };
+    let done = members.while_it_lasts(member, side == Side::Writer, work).await;
     if let Err(error) = &done {
         // A connection in the middle of something must not go back to the others.
         let spared = error.spares_connection() && roll_back(&mut connection).await.is_ok();
         if !spared {
-            tokio::spawn(connection.disconnect());
+            give_up(connection);
         }
     }
     done
@@ -216,7 +254,7 @@ impl Ledger for MysqlLedger {
         key: Digest,
         since: Timestamp,
     ) -> std::result::Result<Option<KnownPurchase>, Unavailable> {
-        self.write(move |connection| Box::pin(find_purchase(connection, user, key, since))).await
+        self.write_now(move |connection| Box::pin(find_purchase(connection, user, key, since))).await
     }
 
     async fn create_orders(
@@ -293,7 +331,7 @@ impl Ledger for MysqlLedger {
         driver: Driver,
         at: Timestamp,
     ) -> std::result::Result<CancelRequest, Unavailable> {
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             Box::pin(cancel_order::request_cancel(connection, order, user, driver, at))
         })
         .await
@@ -312,7 +350,7 @@ impl Ledger for MysqlLedger {
         instance: InstanceId,
         at: Timestamp,
     ) -> std::result::Result<Option<OpenSaga>, Unavailable> {
-        self.write(move |connection| Box::pin(waiting::wake(connection, saga, instance, at))).await
+        self.write_now(move |connection| Box::pin(waiting::wake(connection, saga, instance, at))).await
     }
 
     async fn wake_due_sagas(
@@ -329,7 +367,7 @@ impl Ledger for MysqlLedger {
         orders: &[OrderId],
     ) -> std::result::Result<HashMap<OrderId, NextAction>, Unavailable> {
         let orders: Arc<[OrderId]> = orders.into();
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let orders = Arc::clone(&orders);
             Box::pin(async move { waiting::next_actions(connection, &orders).await })
         })
@@ -375,7 +413,7 @@ impl Ledger for MysqlLedger {
     }
 
     async fn open_sagas(&self, limit: usize) -> std::result::Result<Vec<OpenSaga>, Unavailable> {
-        self.write(move |connection| Box::pin(sagas::open(connection, limit))).await
+        self.write_now(move |connection| Box::pin(sagas::open(connection, limit))).await
     }
 
     async fn resume_saga(
@@ -384,11 +422,11 @@ impl Ledger for MysqlLedger {
         instance: InstanceId,
         at: Timestamp,
     ) -> std::result::Result<Option<OpenSaga>, Unavailable> {
-        self.write(move |connection| Box::pin(sagas::resume(connection, saga, instance, at))).await
+        self.write_now(move |connection| Box::pin(sagas::resume(connection, saga, instance, at))).await
     }
 
     async fn order(&self, id: OrderId) -> std::result::Result<Option<Arc<Order>>, Unavailable> {
-        self.write(move |connection| Box::pin(find_order(connection, id))).await
+        self.write_now(move |connection| Box::pin(find_order(connection, id))).await
     }
 
     async fn orders_of(
@@ -397,7 +435,7 @@ impl Ledger for MysqlLedger {
         before: Option<OrderId>,
         limit: usize,
     ) -> std::result::Result<Vec<Arc<Order>>, Unavailable> {
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let mut which = Message::default().words(SELECT_ORDER).words("WHERE user_id = ").value(user.0);
             if let Some(before) = &before {
                 which = which.words(" AND id < ").value(before);
@@ -438,7 +476,7 @@ impl Ledger for MysqlLedger {
     }
 
     async fn events_of(&self, id: OrderId) -> std::result::Result<Vec<Event>, Unavailable> {
-        self.write(move |connection| Box::pin(outbox::of_saga(connection, id))).await
+        self.write_now(move |connection| Box::pin(outbox::of_saga(connection, id))).await
     }
 
     async fn product(&self, id: ProductId) -> std::result::Result<Option<Product>, Unavailable> {
@@ -489,7 +527,7 @@ impl Ledger for MysqlLedger {
         at: Timestamp,
     ) -> std::result::Result<Vec<Product>, ProductError> {
         let batch: Arc<[NewProduct]> = batch.into();
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let batch = Arc::clone(&batch);
             Box::pin(async move { products::create(connection, &batch, at).await })
         })
@@ -502,7 +540,7 @@ impl Ledger for MysqlLedger {
         change: ProductChange,
         at: Timestamp,
     ) -> std::result::Result<Product, ProductError> {
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let change = change.clone();
             Box::pin(async move { products::change(connection, id, &change, at).await })
         })
@@ -510,7 +548,7 @@ impl Ledger for MysqlLedger {
     }
 
     async fn adjust_stock(&self, adjustment: Adjustment) -> std::result::Result<Adjusted, AdjustError> {
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let adjustment = adjustment.clone();
             Box::pin(async move { products::adjust(connection, &adjustment).await })
         })
@@ -524,7 +562,7 @@ impl Ledger for MysqlLedger {
         role: Role,
         at: Timestamp,
     ) -> std::result::Result<UserId, AccountError> {
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let (email, password_hash) = (email.clone(), password_hash.clone());
             Box::pin(async move { accounts::create(connection, &email, &password_hash, role, at).await })
         })
@@ -533,7 +571,7 @@ impl Ledger for MysqlLedger {
 
     async fn account_by_email(&self, email: &str) -> std::result::Result<Option<Account>, Unavailable> {
         let email = email.to_owned();
-        self.write(move |connection| {
+        self.write_now(move |connection| {
             let email = email.clone();
             Box::pin(async move { accounts::by_email(connection, &email).await })
         })
@@ -545,7 +583,7 @@ impl Ledger for MysqlLedger {
     }
 
     async fn has_account_with(&self, role: Role) -> std::result::Result<bool, Unavailable> {
-        self.write(move |connection| Box::pin(accounts::any_with(connection, role))).await
+        self.write_now(move |connection| Box::pin(accounts::any_with(connection, role))).await
     }
 
     async fn forget(&self, before: Timestamp) -> std::result::Result<(), Unavailable> {
@@ -553,8 +591,12 @@ impl Ledger for MysqlLedger {
         Ok(())
     }
 
+    fn is_down(&self) -> bool {
+        self.members.is_down()
+    }
+
     async fn ping(&self) -> std::result::Result<(), Unavailable> {
-        self.write(|connection| {
+        self.write_now(|connection| {
             Box::pin(async move { ask(connection, Message::default().words("SELECT 1")).await.map(drop) })
         })
         .await

@@ -9,11 +9,12 @@ use super::session::{ask, take};
 use super::sql::Message;
 
 /// SQL in the order it is applied; the table `schema_version` counts what was.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/mysql/0001_shop.sql"),
     include_str!("../../../migrations/mysql/0002_waiting_for_customer.sql"),
     include_str!("../../../migrations/mysql/0003_events.sql"),
     include_str!("../../../migrations/mysql/0004_webhooks.sql"),
+    include_str!("../../../migrations/mysql/0005_due_sagas.sql"),
 ];
 
 /// Brings the tables to this version.

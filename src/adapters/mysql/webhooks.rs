@@ -398,7 +398,7 @@ impl WebhookStore for MysqlConsumerStore {
         endpoint: NewEndpoint,
     ) -> std::result::Result<Endpoint, CreateEndpointError> {
         let endpoint = Arc::new(endpoint);
-        let made = self.ledger().write(move |connection| {
+        let made = self.ledger().write_now(move |connection| {
             let endpoint = Arc::clone(&endpoint);
             Box::pin(async move { create(connection, &endpoint).await })
         });
@@ -417,7 +417,7 @@ impl WebhookStore for MysqlConsumerStore {
     }
 
     async fn endpoint(&self, id: EndpointId) -> std::result::Result<Option<Endpoint>, Unavailable> {
-        self.ledger().write(move |connection| Box::pin(find(connection, id))).await
+        self.ledger().write_now(move |connection| Box::pin(find(connection, id))).await
     }
 
     async fn change_endpoint(
@@ -427,7 +427,7 @@ impl WebhookStore for MysqlConsumerStore {
     ) -> std::result::Result<Option<Endpoint>, Unavailable> {
         let wanted = Arc::new(wanted);
         self.ledger()
-            .write(move |connection| {
+            .write_now(move |connection| {
                 let wanted = Arc::clone(&wanted);
                 Box::pin(async move { change(connection, id, &wanted).await })
             })
@@ -440,11 +440,11 @@ impl WebhookStore for MysqlConsumerStore {
         secret: WebhookSecret,
         now: Timestamp,
     ) -> std::result::Result<Option<Endpoint>, Unavailable> {
-        self.ledger().write(move |connection| Box::pin(rotate(connection, id, secret, now))).await
+        self.ledger().write_now(move |connection| Box::pin(rotate(connection, id, secret, now))).await
     }
 
     async fn delete_endpoint(&self, id: EndpointId) -> std::result::Result<bool, Unavailable> {
-        self.ledger().write(move |connection| Box::pin(delete(connection, id))).await
+        self.ledger().write_now(move |connection| Box::pin(delete(connection, id))).await
     }
 
     async fn due_deliveries(
@@ -480,7 +480,7 @@ impl WebhookStore for MysqlConsumerStore {
         before: Option<DeliveryCursor>,
         limit: usize,
     ) -> std::result::Result<Vec<Delivery>, Unavailable> {
-        self.ledger().write(move |connection| Box::pin(list(connection, id, state, before, limit))).await
+        self.ledger().write_now(move |connection| Box::pin(list(connection, id, state, before, limit))).await
     }
 
     async fn replay(
@@ -490,7 +490,7 @@ impl WebhookStore for MysqlConsumerStore {
         now: Timestamp,
     ) -> std::result::Result<Replay, Unavailable> {
         self.ledger()
-            .write(move |connection| {
+            .write_now(move |connection| {
                 let times = times.clone();
                 Box::pin(async move { replay(connection, id, &times, now).await })
             })

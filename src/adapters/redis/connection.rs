@@ -1,10 +1,10 @@
 //! A connection to a Redis Cluster that is opened on first use and comes back by itself.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
@@ -21,14 +21,20 @@ use crate::ports::Unavailable;
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a node may take to answer one command.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a node may take to answer one command. One that is gone without a word is found out by this.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// How long the system tries to send what a node does not acknowledge.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a command may take with its repetitions and redirections.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// How long a call may take, opening the connection included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a new connection may take to be opened while nodes are silent.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Repetitions of a command whose node went away or has moved, and the pause before one.
 const RETRIES: u32 = 3;
@@ -38,6 +44,12 @@ const RETRY_PAUSE_MS_MAX: u64 = 200;
 /// A connection on which no call at all has been answered for so long is given up for a new one, which
 /// begins with the addresses of the configuration again.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3);
+
+/// Without an answer to any call for so long, buyers are not kept waiting for one.
+const DOWN_AFTER: Duration = Duration::from_secs(1);
+
+/// A connection is replaced by a new one after this time: it has asked which nodes there are.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(30);
 
 /// Why text does not name a Redis Cluster. It does not repeat the text, in which there may be a password.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -58,7 +70,7 @@ pub struct RedisCluster {
     nodes: Vec<(String, u16)>,
     addresses: String,
     password: Option<SecretString>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -68,6 +80,8 @@ struct State {
     opened: u64,
     /// Since when no call has been answered.
     failing_since: Option<Instant>,
+    /// When the present connection was opened, or was to be replaced last.
+    opened_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -114,13 +128,13 @@ impl RedisCluster {
             .retries(RETRIES)
             .min_retry_wait(RETRY_PAUSE_MS_MIN)
             .max_retry_wait(RETRY_PAUSE_MS_MAX)
-            .tcp_settings(TcpSettings::default().set_nodelay(true));
+            .tcp_settings(TcpSettings::default().set_nodelay(true).set_user_timeout(SEND_TIMEOUT));
         if let Some(password) = &password {
             builder = builder.password(password.expose_secret());
         }
         let client =
             builder.build().map_err(|error| AddressError::Refused(hidden(&error, password.as_ref())))?;
-        Ok(Self { client, nodes, addresses: list.join(", "), password, state: Mutex::default() })
+        Ok(Self { client, nodes, addresses: list.join(", "), password, state: Arc::default() })
     }
 
     /// Opens the connection if it is not open, and asks a node for a sign of life.
@@ -129,6 +143,33 @@ impl RedisCluster {
     /// No node answers.
     pub async fn check(&self) -> Result<(), Unavailable> {
         self.query::<String>(&redis::cmd("PING")).await.map(drop)
+    }
+
+    /// Whether no call has been answered for longer than a moment. Somebody has to make one to find out that it is
+    /// over.
+    pub fn is_down(&self) -> bool {
+        self.state().failing_since.is_some_and(|since| since.elapsed() >= DOWN_AFTER)
+    }
+
+    /// Asks for keys over a new connection, which knows the nodes as they are now, and says which were answered. It
+    /// takes the place of the present one when some were. The present one is not used: while it finds out about a
+    /// node that is silent, it answers nobody.
+    pub(super) async fn ask_anew(&self, keys: &[String]) -> Vec<bool> {
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, open(self.client.clone())).await;
+        let Ok(Ok(connection)) = opened else { return vec![false; keys.len()] };
+        let asked = keys.iter().map(|key| {
+            let mut connection = connection.clone();
+            async move {
+                let mut exists = redis::cmd("EXISTS");
+                let answer = exists.arg(key).query_async::<i64>(&mut connection);
+                tokio::time::timeout(RESPONSE_TIMEOUT, answer).await.is_ok_and(|answer| answer.is_ok())
+            }
+        });
+        let answered = join_all(asked).await;
+        if answered.contains(&true) {
+            self.state().take_over(connection);
+        }
+        answered
     }
 
     /// Sends a command; its first key says to which node.
@@ -207,9 +248,9 @@ impl RedisCluster {
 
     async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         let (number, mut connection) = self.connection().await?;
-        let mut sent = Sent { cluster: self, number, answered: false };
+        let mut sent = Sent { cluster: self, number, since: Instant::now(), answered: None };
         let answer = command.query_async(&mut connection).await;
-        sent.answered = answer.as_ref().err().is_none_or(is_answer);
+        sent.answered = Some(answer.as_ref().err().is_none_or(is_answer));
         answer
     }
 
@@ -218,7 +259,14 @@ impl RedisCluster {
         let opening = {
             let mut state = self.state();
             match &state.link {
-                Link::Open(connection) => return Ok((state.opened, connection.clone())),
+                Link::Open(connection) => {
+                    let open = (state.opened, connection.clone());
+                    if state.opened_at.is_none_or(|at| at.elapsed() >= LOOK_AROUND_EVERY) {
+                        state.opened_at = Some(Instant::now());
+                        tokio::spawn(replace(self.client.clone(), Arc::clone(&self.state)));
+                    }
+                    return Ok(open);
+                }
                 Link::Opening(opening) => opening.clone(),
                 Link::Closed => {
                     let opening = open(self.client.clone()).boxed().shared();
@@ -231,12 +279,11 @@ impl RedisCluster {
         let mut state = self.state();
         if matches!(&state.link, Link::Opening(present) if present.ptr_eq(&opening)) {
             match &opened {
-                Ok(connection) => {
-                    state.link = Link::Open(connection.clone());
-                    state.opened += 1;
-                    state.failing_since = None;
+                Ok(connection) => state.take_over(connection.clone()),
+                Err(_) => {
+                    state.link = Link::Closed;
+                    state.failing_since.get_or_insert_with(Instant::now);
                 }
-                Err(_) => state.link = Link::Closed,
             }
         }
         opened.map(|connection| (state.opened, connection))
@@ -244,6 +291,15 @@ impl RedisCluster {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take_over(&mut self, connection: ClusterConnection) {
+        let now = Instant::now();
+        self.link = Link::Open(connection);
+        self.opened += 1;
+        (self.failing_since, self.opened_at) = (None, Some(now));
     }
 }
 
@@ -258,7 +314,9 @@ impl fmt::Debug for RedisCluster {
 struct Sent<'a> {
     cluster: &'a RedisCluster,
     number: u64,
-    answered: bool,
+    since: Instant,
+    /// `None` when whoever waited went away.
+    answered: Option<bool>,
 }
 
 impl Drop for Sent<'_> {
@@ -267,15 +325,33 @@ impl Drop for Sent<'_> {
         if state.opened != self.number || !matches!(state.link, Link::Open(_)) {
             return;
         }
-        if self.answered {
-            state.failing_since = None;
-            return;
-        }
         let now = Instant::now();
+        match self.answered {
+            Some(true) => {
+                state.failing_since = None;
+                return;
+            }
+            // Somebody who had no time to wait says nothing about the node.
+            None if now - self.since < RESPONSE_TIMEOUT => return,
+            Some(false) | None => {}
+        }
         let since = *state.failing_since.get_or_insert(now);
         if now - since > GIVE_UP_AFTER {
             state.link = Link::Closed;
         }
+    }
+}
+
+/// Puts a new connection in the place of the open one, which goes on until then.
+async fn replace(client: ClusterClient, state: Arc<Mutex<State>>) {
+    match client.get_async_connection().await {
+        Ok(connection) => {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(state.link, Link::Open(_)) {
+                state.take_over(connection);
+            }
+        }
+        Err(error) => tracing::debug!(kind = ?error.kind(), "the nodes of Redis could not be looked at anew"),
     }
 }
 

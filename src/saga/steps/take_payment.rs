@@ -9,10 +9,9 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::domain::{Capture, NextAction, Outcome, Reason, Saga, StepName, Timestamp, next_look};
-use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, Rest, SagaError};
-use crate::ports::payments::{ChargeError, ChargeRequest, Payments, Voided};
+use crate::ports::payments::{ChargeError, ChargeRequest, GiveBackError, Payments, Voided};
 
 use super::{Step, outcome_of, saga_ref};
 
@@ -59,11 +58,15 @@ impl Step for TakePayment {
     async fn undo(&self, batch: &mut [Saga], reasons: &[Reason]) -> Vec<Outcome> {
         let marks = batch.iter().zip(reasons).map(|(saga, reason)| (saga_ref(saga, &self.clock), *reason));
         let marks = self.ledger.mark_undoing(marks.collect()).await;
-        let give_back = batch.iter_mut().zip(marks).map(async |(saga, marked)| match marked {
+        let give_back = batch.iter_mut().zip(reasons).zip(marks).map(async |((saga, reason), marked)| match marked {
             Err(error) => outcome_of(&error),
             Ok(()) => match self.give_back(saga).await {
                 Ok(()) => Outcome::Done,
-                Err(error) => {
+                Err(GiveBackError::Refused(error)) => {
+                    tracing::warn!(error, saga = %saga.id, "the payment gateway refuses to give money back");
+                    Outcome::Rejected(*reason)
+                }
+                Err(GiveBackError::Unknown(error)) => {
                     tracing::warn!(%error, saga = %saga.id, "giving money back was not answered");
                     Outcome::Unknown
                 }
@@ -112,7 +115,7 @@ impl TakePayment {
     }
 
     /// Makes sure that the gateway keeps no money of this saga, now and later.
-    async fn give_back(&self, saga: &mut Saga) -> Result<(), Unavailable> {
+    async fn give_back(&self, saga: &mut Saga) -> Result<(), GiveBackError> {
         let Some(charge) = charge_of(saga) else { return Ok(()) };
         if saga.capture.is_none() {
             match self.payments.void(charge.order, charge.amount).await? {

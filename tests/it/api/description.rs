@@ -42,6 +42,23 @@ async fn a_shop_that_can_sell_says_so() {
     app.finish().await;
 }
 
+#[tokio::test]
+async fn a_shop_that_is_about_to_stop_says_so() {
+    let app = TestApp::builder().product(5).start().await;
+    app.shop.announce_stop();
+    let mut answers = Vec::new();
+    for _ in 0..app.servers() {
+        answers.push(app.anybody().get("/readyz").await);
+    }
+    let stopping = answers.iter().find(|answer| answer.status == 503).expect("one is about to stop");
+    assert_eq!(stopping.json()["detail"], "The server is about to stop.");
+    let seconds: u32 = stopping.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=5).contains(&seconds));
+    // What still comes is done.
+    app.customer(1).buy(1, 1, "a").await.expect(201);
+    app.finish().await;
+}
+
 /// Method and path of each route in the source of the router.
 fn routes() -> BTreeSet<(String, String)> {
     let (mut routes, mut prefix) = (BTreeSet::new(), "/api/v1");

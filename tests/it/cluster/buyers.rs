@@ -183,6 +183,8 @@ impl Buyers {
                         if now != Told::Nothing {
                             break;
                         }
+                        // Those who are told to come back do not do so at once.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     if matches!(now, Told::Confirmed(_)) {
                         crowd.confirmed.lock().expect("no panic").push(Instant::now());

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use holdfast::domain::ProductId;
+use holdfast::ports::ledger::Role;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -192,6 +195,138 @@ async fn a_redis_master_killed_while_it_reserves_is_replaced_and_nothing_is_over
         buyers.sell(100).await;
         running.each("start", &node).await;
         buyers.sell(100).await;
+    })
+    .await;
+}
+
+/// A process that stands still until this is dropped.
+struct Still(Pid);
+
+impl Still {
+    fn begin(pid: Pid) -> Self {
+        kill_process(pid, Signal::STOP).expect("it stands still");
+        Self(pid)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).expect("it goes on");
+    }
+}
+
+/// The process of the node at an address.
+async fn pid_of(node: &str) -> Pid {
+    let client = redis::Client::open(format!("redis://{node}")).expect("an address");
+    let mut node = client.get_multiplexed_async_connection().await.expect("the node answers");
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut node).await.expect("it tells");
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("its process");
+    Pid::from_raw(pid.trim().parse().expect("a number")).expect("a process")
+}
+
+/// Within which time what other nodes have goes on being sold when a node falls silent.
+const OTHERS_WITHIN: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_master_that_falls_silent_keeps_what_the_others_have_from_nobody() {
+    let site = ClusterSite::with(&SETTINGS).await;
+    let _services = Services::of_ours();
+    sale_through(&site, async |buyers, servers, _| {
+        let keys: Vec<String> = (11..=20).map(|id| format!("{{{id}}}")).collect();
+        let masters = redis_cluster::masters_of(&keys).await;
+        let other = (0..10).find(|n| masters[*n] != masters[0]).expect("products of two masters");
+        let (silent, other) = (11, 11 + i64::try_from(other).expect("few"));
+        let still = Still::begin(pid_of(&masters[0]).await);
+        let since = Instant::now();
+        let probe = async |product: i64, until: &AtomicBool, done: &AtomicBool| {
+            let (mut clients, body) = (Clients::default(), body_of(&[(product, 1)].into(), None));
+            let (mut last, mut longest, mut n) = (Instant::now(), Duration::ZERO, 0);
+            while !until.load(Ordering::Relaxed) {
+                n += 1;
+                let key = format!("probe-{product}-{n}");
+                let target = &servers[n % 2].target;
+                let answer = clients.order(target, site.customers()(product), &key, &body).await;
+                if answer.is_ok_and(|(status, _)| status == 201) {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                    done.store(true, Ordering::Relaxed);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            longest.max(last.elapsed())
+        };
+        let (sold, enough) = (AtomicBool::new(false), AtomicBool::new(false));
+        let watch = async {
+            wait_for("a sale of a product of the silent master", PATIENCE, async || {
+                sold.load(Ordering::Relaxed)
+            })
+            .await;
+            enough.store(true, Ordering::Relaxed);
+            since.elapsed()
+        };
+        let ignored = AtomicBool::new(false);
+        let (_, longest, first) =
+            tokio::join!(probe(silent, &enough, &sold), probe(other, &enough, &ignored), watch);
+        eprintln!(
+            "what the silent master had is sold after {first:?}; the others' longest pause was {longest:?}"
+        );
+        assert!(longest < OTHERS_WITHIN);
+        assert!(first < Duration::from_secs(10));
+        drop(still);
+        wait_for("Redis to work", PATIENCE, redis_works).await;
+        buyers.sell(100).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_any_database_buyers_are_told_at_once_and_views_go_on() {
+    let site = ClusterSite::with(&SETTINGS).await;
+    let running = Services::of_ours();
+    sale_through(&site, async |buyers, servers, _| {
+        const PRODUCT: &str = "/api/v1/products/15";
+        let databases = ["mysql-primary", "mysql-replica"].map(str::to_owned);
+        let mut client = servers[0].client(&site.token(77, Role::Customer)).await;
+        let first = client.get(PRODUCT).await["as_of"].as_str().expect("a time").to_owned();
+        running.each("kill", &databases).await;
+        let since = Instant::now();
+        wait_for("the door to be closed", PATIENCE, async || {
+            let (status, body) = client.send("GET", "/readyz", None, None).await.expect("an answer");
+            status == 503 && body["missing"] == "ledger"
+        })
+        .await;
+        let closed = since.elapsed();
+        let (mut view, mut refusal, mut shown) = (Duration::ZERO, Duration::ZERO, String::new());
+        let account = json!({ "email": "late@example.org", "password": "long enough to be one" });
+        // Views are shown for five seconds as they are, and longer when there is no newer one.
+        while since.elapsed() < Duration::from_secs(9) {
+            let asked = Instant::now();
+            shown = client.get(PRODUCT).await["as_of"].as_str().expect("a time").to_owned();
+            view = view.max(asked.elapsed());
+            let asked = Instant::now();
+            let (status, body) = client.order("in-vain", &body_of(&[(15, 1)].into(), None)).await.expect("an answer");
+            assert_eq!(status, 503, "{body}");
+            assert!(client.retry_after_s.is_some_and(|seconds| (1..=5).contains(&seconds)));
+            refusal = refusal.max(asked.elapsed());
+            let (status, body) = client.post("/api/v1/auth/register", &account).await;
+            assert_eq!(status, 503, "{body}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        running.each("start", &databases).await;
+        let back = Instant::now();
+        buyers.sell(1).await;
+        eprintln!(
+            "closed after {closed:?}, slowest view {view:?} and refusal {refusal:?}, figures of {first} shown as of \
+             {shown}; a sale {:?} after the databases were back",
+            back.elapsed()
+        );
+        assert!(closed < Duration::from_secs(4));
+        assert!(view < Duration::from_secs(1) && refusal < Duration::from_secs(1));
+        assert!(back.elapsed() < BACK_WITHIN);
+        wait_for("the view is new again", PATIENCE, async || {
+            client.get(PRODUCT).await["as_of"].as_str().is_some_and(|as_of| as_of > &*shown)
+        })
+        .await;
     })
     .await;
 }

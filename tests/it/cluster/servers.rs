@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable as _;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
@@ -117,6 +118,29 @@ async fn order_slowly(server: &Server, site: &ClusterSite, product: i64, tokens:
         let body = body_of(&[(product, 1)].into(), *token);
         tokio::spawn(async move { client.order("slow", &body).await });
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_with_requests_under_way_tells_the_others_that_it_is_gone() {
+    let slow = ("HOLDFAST_PAYMENTS__FAULTS__LATENCY_MS", "20000");
+    let site = ClusterSite::with(&[slow, ("HOLDFAST_SERVER__STOP_WITHIN_MS", "300")]).await;
+    let goods = vec![("lamp".to_owned(), 100, 250)];
+    let lamp = site.import(&goods).await["lamp"];
+    let server = site.open().await;
+    order_slowly(&server, &site, lamp, &[None]).await;
+    let mut connection = site.database.connection().await;
+    let mut count = async |what: &str| -> i64 {
+        let found = connection.query_first(format!("SELECT COUNT(*) FROM {what}")).await.expect("answers");
+        found.expect("a number")
+    };
+    wait_for("the order to be under way", PATIENCE, async || count("saga_states").await == 1).await;
+    assert_eq!(count("instances").await, 1);
+    server.signal(Signal::TERM);
+    let (status, _) = server.ended().await;
+    assert_eq!(status.code(), Some(0));
+    // Whoever looks next takes the order over, without waiting for a sign of life.
+    assert_eq!((count("instances").await, count("saga_states").await), (0, 1));
+    drop(connection);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ mod cluster {
     use holdfast::ports::ledger::Ledger as _;
 
     use crate::support::database::Database;
-    use crate::support::goods::stock;
+    use crate::support::goods::{driver, stock};
     use crate::support::wait_for;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,12 +22,16 @@ mod cluster {
         let ledger =
             MysqlLedger::open(&settings(&database.url_of_all()), Feed::default()).await.expect("it opens");
         let product = stock(&ledger, &[5]).await[0];
+        // How old a replica is, is told by what servers say.
+        let server = driver(1).instance;
+        ledger.heartbeat(server).await.expect("answers");
         wait_for("the replica has the product", PATIENCE, async || {
             ledger.product(product).await.expect("answers").is_some()
         })
         .await;
         // The look-out has one connection to each member from the beginning.
         wait_for("views are read from the replica", PATIENCE, async || {
+            ledger.heartbeat(server).await.expect("answers");
             for _ in 0..5 {
                 ledger.product(product).await.expect("answers");
             }

@@ -9,7 +9,9 @@ use holdfast::adapters::gateway::{Faults, HttpGateway, SimulatedGateway, TEST_TO
 use holdfast::domain::{Capture, Money, NextAction, OrderId, PaymentToken};
 use holdfast::ports::Unavailable;
 use holdfast::ports::clock::SystemClock;
-use holdfast::ports::payments::{ChargeError, ChargeRecord, ChargeRequest, ChargeState, Payments, Voided};
+use holdfast::ports::payments::{
+    ChargeError, ChargeRecord, ChargeRequest, ChargeState, GiveBackError, Payments, Voided,
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -79,11 +81,11 @@ impl Payments for Served {
         self.client.charge(batch).await
     }
 
-    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, Unavailable> {
+    async fn void(&self, order: OrderId, amount: Money) -> Result<Voided, GiveBackError> {
         self.client.void(order, amount).await
     }
 
-    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, Unavailable> {
+    async fn refund(&self, order: OrderId, amount: Money) -> Result<Capture, GiveBackError> {
         self.client.refund(order, amount).await
     }
 
@@ -265,7 +267,8 @@ async fn what_was_never_taken_is_not_given_back(records: impl Records) {
     assert!(charge(&*payments, declined, "tok_declined").await.is_err());
     payments.void(voided, euro(500)).await.expect("voided");
     for order in [unknown, declined, voided] {
-        assert!(payments.refund(order, euro(500)).await.is_err());
+        let refused = payments.refund(order, euro(500)).await;
+        assert!(matches!(refused, Err(GiveBackError::Refused(_))), "{refused:?}");
     }
     assert_eq!(state(&*payments, unknown).await, None);
     assert_eq!(state(&*payments, declined).await, Some(ChargeState::Declined));
@@ -285,7 +288,8 @@ async fn a_charge_that_needs_its_customer_takes_nothing_yet(records: impl Record
             let answer = charge(&*payments, order, token).await;
             assert!(needs_customer(&answer), "{token}: {answer:?}");
         }
-        assert!(payments.refund(order, euro(500)).await.is_err(), "nothing was taken");
+        let refused = payments.refund(order, euro(500)).await;
+        assert!(matches!(refused, Err(GiveBackError::Refused(_))), "nothing was taken: {refused:?}");
         assert_eq!(state(&*payments, order).await, Some(ChargeState::Waiting));
     }
 }

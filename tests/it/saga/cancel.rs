@@ -15,8 +15,6 @@ use super::plot::{Cancel, Expected, Plot, Then};
 use Half::{Act, Undo};
 use StepName::{ConfirmOrder, CreateOrder, TakePayment};
 
-const ALWAYS: u32 = u32::MAX;
-
 fn cancelled_while_waiting(at: (StepName, Half), more: &[(StepName, Half, Fault)]) -> Plot {
     let mut faults = vec![(at.0, at.1, Fault::Wait)];
     faults.extend(more);
@@ -57,9 +55,9 @@ fn a_wish_outlives_the_process() {
 #[test]
 fn a_wish_about_a_stuck_order_is_carried_out_when_it_is_resumed() {
     for then in [Then::Sticks, Then::SticksAndDies] {
-        for (step, half) in [(ConfirmOrder, Act), (TakePayment, Undo), (CreateOrder, Undo)] {
-            let silent = Fault::Silent { effect: false, times: ALWAYS };
-            let plot = cancelled_while_waiting((TakePayment, Act), &[(step, half, silent)]);
+        for step in [TakePayment, CreateOrder] {
+            let refused = Fault::Rejected(Reason::ConcurrentModification);
+            let plot = cancelled_while_waiting((TakePayment, Act), &[(step, Undo, refused)]);
             Plot { then, ..plot }.play();
         }
     }
@@ -139,8 +137,8 @@ async fn a_full_shop_records_the_wish_and_answers_in_time() {
 async fn a_full_shop_answers_in_time_that_a_stuck_saga_is_resumed() {
     let home = Home::new();
     let config = EngineConfig { in_flight_max: 1, answer_within: Duration::from_millis(300), ..CONFIG };
-    let silent = Fault::Silent { effect: false, times: ALWAYS };
-    let script = Script::new(&[(ConfirmOrder, Act, silent)]);
+    let refused = Fault::Rejected(Reason::ConfirmFailed);
+    let script = Script::new(&[(ConfirmOrder, Act, refused), (TakePayment, Undo, refused)]);
     let shop = Shop::open_with(&home, CONFIG, NO_FAULTS, &|step| script.wrap(step)).await;
     let product = shop.stock(&[10]).await[0];
     let Answer::Stuck(order) = shop.buy(purchase(1, "a", &[(product, 2)])).await else { panic!() };
@@ -155,7 +153,7 @@ async fn a_full_shop_answers_in_time_that_a_stuck_saga_is_resumed() {
     wait_for("the saga goes on", PATIENCE, async || {
         shop.engine.recover_idle(Duration::ZERO).await.expect("the ledger answers");
         let order = shop.ledger.order(order.id).await.expect("answers").expect("an order");
-        order.status == OrderStatus::Confirmed
+        order.status == OrderStatus::Failed
     })
     .await;
     shop.until_quiet().await;

@@ -418,12 +418,15 @@ pub struct Client {
     connection: Connection,
     request: Request,
     pub token: String,
+    /// When the last answer wants to be asked for again.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Client {
     pub async fn connect(target: &Target, token: &str) -> io::Result<Self> {
         let connection = Connection::open(target, PATIENCE).await?;
-        Ok(Self { connection, request: Request::new(target), token: token.to_owned() })
+        let (request, token) = (Request::new(target), token.to_owned());
+        Ok(Self { connection, request, token, retry_after_s: None })
     }
 
     /// Sends a request and reads its answer, or finds that there is none. An answer without JSON
@@ -445,6 +448,7 @@ impl Client {
             None => head.end(),
         }
         let response = self.connection.send(self.request.as_bytes()).await?;
+        self.retry_after_s = response.retry_after_s;
         Ok((response.status, serde_json::from_slice(response.body).unwrap_or_default()))
     }
 

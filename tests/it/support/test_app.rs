@@ -203,7 +203,7 @@ impl TestApp {
             stop.send(()).expect("the server runs");
             server.await.expect("the server ends without a panic");
             wait_for("nobody uses the shop", PATIENCE, async || Arc::strong_count(&shop) == 1).await;
-            Arc::into_inner(shop).expect("nobody uses it").close().await;
+            shop.close(PATIENCE).await;
         }
         drop(stores);
         report

@@ -89,7 +89,7 @@ fn write_config(state: &Path) -> Result<(), String> {
     let text = format!(
         "# The shop of the lab, as `cargo xtask lab up` wrote it. Passwords are for development only.\n\
          data_dir = \"{}\"\n\
-         [ledger]\nurl = \"mysql://{}@{}/holdfast\"\npassword = \"{}\"\n\
+         [ledger]\nurl = \"mysql://{}@{}/holdfast\"\npassword = \"{}\"\nspares = [\"{}\"]\n\
          [gate]\nurl = \"redis://{}\"\n\
          [events]\nurl = \"kafka://{}\"\n\
          [payments]\nurl = \"http://{}:{GATEWAY_PORT}\"\nsecret = \"{PAYMENTS_SECRET}\"\n\
@@ -101,6 +101,7 @@ fn write_config(state: &Path) -> Result<(), String> {
         mysql::USER,
         list(&["mysql-1", "mysql-2", "mysql-3"]),
         mysql::PASSWORD,
+        list(&["mysql-3"]),
         list(&["redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6"]),
         list(&["kafka-1", "kafka-2"]),
         OUTSIDE.address,

@@ -8,6 +8,7 @@ mod keys;
 mod packed;
 mod parts;
 mod reserve;
+mod silent;
 mod touched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -28,6 +29,7 @@ use super::connection::{RedisCluster, Script};
 use keys::Keys;
 use packed::{pack, unpack};
 use parts::{Part, parts_of, some_at_a_time};
+use silent::Silent;
 use touched::Touched;
 
 /// How long the end of a hold, and a change of stock, is remembered: many times what a message that is
@@ -40,6 +42,7 @@ pub struct RedisStockGate {
     keys: Keys,
     scripts: Scripts,
     touched: Touched,
+    silent: Silent,
     troubles: AtomicU64,
 }
 
@@ -89,8 +92,8 @@ impl RedisStockGate {
             inspect: script!("inspect.lua"),
             correct: script!("correct.lua"),
         };
-        let (touched, troubles) = (Touched::default(), AtomicU64::new(0));
-        Self { cluster, keys: Keys::new(prefix), scripts, touched, troubles }
+        let (touched, silent, troubles) = (Touched::default(), Silent::default(), AtomicU64::new(0));
+        Self { cluster, keys: Keys::new(prefix), scripts, touched, silent, troubles }
     }
 
     async fn run<T: FromRedisValue>(
@@ -130,6 +133,7 @@ impl RedisStockGate {
     }
 
     async fn look(&self, product: ProductId) -> Result<Option<Look>, Unavailable> {
+        self.silent.check(product)?;
         let found: Option<(i64, i64, i64)> =
             self.run(&self.scripts.look, &self.keys.product(product, 0), &[]).await?;
         Ok(found.map(|(stock, reserved, unordered)| Look {
@@ -147,7 +151,9 @@ impl RedisStockGate {
             keys.push(self.keys.ended(product, hold.key));
             arguments.extend([format!("{:?}", hold.key), pack(hold, hold.saga, line.quantity, true)]);
         }
-        self.run(&self.scripts.load, &keys, &arguments).await
+        self.run::<()>(&self.scripts.load, &keys, &arguments).await?;
+        self.silent.forget(product);
+        Ok(())
     }
 
     async fn adjust_one(&self, product: ProductId, changes: &[StockChange]) -> Result<(), Unavailable> {
@@ -263,6 +269,14 @@ impl StockGate for RedisStockGate {
 
     fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::Relaxed)
+    }
+
+    fn is_down(&self) -> bool {
+        self.cluster.is_down()
+    }
+
+    async fn ping(&self) -> Result<(), Unavailable> {
+        self.cluster.check().await
     }
 
     async fn inspect(&self, product: ProductId) -> Result<Option<Inspection>, Unavailable> {

@@ -90,7 +90,15 @@ impl RedisStockGate {
         keys.extend(parts.iter().map(|part| self.keys.ended(product, part.hold.key)));
         let mut all = head.to_vec();
         parts.iter().for_each(|part| arguments(part, &mut all));
-        let replies: Vec<String> = self.run(script, &keys, &all).await?;
+        // What the gate is not told counts, whoever is to blame.
+        self.counted(self.silent.check(product))?;
+        let replies: Vec<String> = match self.run(script, &keys, &all).await {
+            Ok(replies) => replies,
+            Err(error) => {
+                self.silent.note(product, &self.cluster, self.keys.gate(product));
+                return Err(error);
+            }
+        };
         if replies.len() == parts.len() {
             return Ok(replies);
         }
