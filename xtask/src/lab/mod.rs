@@ -9,6 +9,7 @@ mod home;
 mod network;
 pub mod placement;
 mod shop;
+pub mod smoke;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -35,6 +36,7 @@ pub const USAGE: &str = "  lab up [--dev]          six servers on this machine, 
   lab slow HOST MS [PEER…]
                           what a host sends (to these) arrives so many milliseconds later
   lab heal [HOST]         undo cut and slow, on all hosts unless one is named
+  lab smoke               a lab of its own, two minutes of random faults under load, and away with it again
   lab logs [NAME]         the last lines of the logs
                           `primary` is the host of MySQL's primary, `members` are those of MySQL's other members";
 
@@ -59,6 +61,7 @@ enum Command<'a> {
     Slow(&'static Host, u64, Vec<&'static Host>),
     Heal(Vec<&'static Host>),
     Logs(Option<&'a str>),
+    Smoke,
     /// The forwarder of a slow host, which `slow` starts.
     Forward(u64),
 }
@@ -82,6 +85,7 @@ impl<'a> Command<'a> {
             }
             ["heal"] => Self::Heal(HOSTS.iter().collect()),
             ["heal", host] => Self::Heal(vec![Host::find(host)?]),
+            ["smoke"] => Self::Smoke,
             ["logs"] => Self::Logs(None),
             ["logs", name] => Self::Logs(Some(name)),
             ["forward", delay_ms] => Self::Forward(delay(delay_ms)?),
@@ -109,6 +113,7 @@ pub fn run(arguments: &[&str]) -> Option<ExitCode> {
         Command::Forward(delay_ms) => {
             forward::run(Duration::from_millis(delay_ms)).map(|()| ExitCode::SUCCESS)
         }
+        Command::Smoke => smoke::check().and_then(|()| smoke::run()).map(|()| ExitCode::SUCCESS),
         command => Lab::new().and_then(|lab| lab.run(&command)),
     };
     Some(result.unwrap_or_else(|error| {
@@ -147,7 +152,11 @@ struct Lab {
 impl Lab {
     fn new() -> Result<Self, String> {
         let state = std::env::var_os("HOLDFAST_LAB_DIR").filter(|state| !state.is_empty());
-        let state = state.map_or_else(|| crate::target().join("lab"), PathBuf::from);
+        Self::at(state.map_or_else(|| crate::target().join("lab"), PathBuf::from))
+    }
+
+    /// The lab whose state is in this folder.
+    fn at(state: PathBuf) -> Result<Self, String> {
         // Nobody else may come near the administrators' sockets.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
         // One spelling, because processes are recognised by it.
@@ -191,8 +200,8 @@ impl Lab {
                 }
             }
             Command::Logs(name) => self.logs(name)?,
-            // It is none of the lab's commands.
-            Command::Forward(_) => {}
+            // They need no lab that is there.
+            Command::Forward(_) | Command::Smoke => {}
         }
         Ok(ExitCode::SUCCESS)
     }

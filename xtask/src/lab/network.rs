@@ -39,6 +39,16 @@ pub fn check() -> Result<(), String> {
     ip(&["-Version"]).map(|_| ()).map_err(|error| format!("{error}; on Debian: apt-get install iproute2"))
 }
 
+/// Whether the kernel lets us make a namespace.
+///
+/// # Errors
+/// What it says.
+pub fn try_namespace() -> Result<(), String> {
+    let name = "holdfast-lab-try";
+    ip(&["netns", "add", name]).map_err(|error| format!("no network namespace is allowed here: {error}"))?;
+    ip(&["netns", "delete", name]).map(|_| ())
+}
+
 /// Has every host, and the bridge that they are on.
 ///
 /// # Errors
