@@ -224,11 +224,12 @@ async fn pid_of(node: &str) -> Pid {
     Pid::from_raw(pid.trim().parse().expect("a number")).expect("a process")
 }
 
-/// Within which time what other nodes have goes on being sold when a node falls silent.
-const OTHERS_WITHIN: Duration = Duration::from_secs(3);
+/// Within which time sales go on when a node falls silent: two for the cluster to notice, two to elect, and some to
+/// find out.
+const REPLACED_WITHIN: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_master_that_falls_silent_keeps_what_the_others_have_from_nobody() {
+async fn a_redis_master_that_falls_silent_is_replaced_and_sales_go_on() {
     let site = ClusterSite::with(&SETTINGS).await;
     let _services = Services::of_ours();
     sale_through(&site, async |buyers, servers, _| {
@@ -270,8 +271,7 @@ async fn a_redis_master_that_falls_silent_keeps_what_the_others_have_from_nobody
         eprintln!(
             "what the silent master had is sold after {first:?}; the others' longest pause was {longest:?}"
         );
-        assert!(longest < OTHERS_WITHIN);
-        assert!(first < Duration::from_secs(10));
+        assert!(longest < REPLACED_WITHIN && first < REPLACED_WITHIN);
         drop(still);
         wait_for("Redis to work", PATIENCE, redis_works).await;
         buyers.sell(100).await;
