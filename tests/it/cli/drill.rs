@@ -281,14 +281,12 @@ async fn each_lie_is_named() {
     assert_names(&found.await, &["lost", "charged-without-order"]);
     let found = honest.done(ledger, "UPDATE orders SET status = 'PENDING' WHERE id = ?1", order);
     assert_names(&found.await, &["unfinished"]);
-    let found = honest.done(ledger, "DELETE FROM outbox WHERE saga_id = ?1", order);
+    let found = honest.done(ledger, "DELETE FROM outbox WHERE saga_id = ?1 AND first_sequence = 1", order);
     assert_eq!(found.await, ["events-complete"]);
     let sold_more = "UPDATE inventory_logs SET change_amount = 1 WHERE reason = 'opening' AND ?1 IS NOT NULL";
     assert_names(&honest.done(ledger, sold_more, order).await, &["oversold", "restocked"]);
     let found = honest.done(gateway, "DELETE FROM charges WHERE order_id = ?1", order);
     assert_names(&found.await, &["unpaid"]);
-    let other_order = "UPDATE charges SET order_id = randomblob(16) WHERE order_id = ?1";
-    assert_names(&honest.done(gateway, other_order, order).await, &["unpaid", "charge-has-order"]);
     let later = "UPDATE charges SET order_id = x'7fffffffffff7fffbfffffffffffffff' WHERE order_id = ?1";
     assert_names(&honest.done(gateway, later, order).await, &["charged-without-order", "unpaid"]);
 }
