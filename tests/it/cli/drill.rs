@@ -44,7 +44,7 @@ async fn drill(site: &Site, url: &str, arguments: &[&str]) -> Finished {
 
 /// Checks a history against the stores of a site at rest.
 async fn audit(site: &Site, history: &Path) -> (Option<i32>, Value) {
-    let finished = site.holdfast(&["audit", "--json", "--history"]).arg(history).run().await;
+    let finished = site.holdfast(&["audit", "--json"]).arg("--history").arg(history).run().await;
     let findings = serde_json::from_str(&finished.stdout);
     (finished.code, findings.unwrap_or_else(|error| panic!("{error}: {finished:?}")))
 }
@@ -313,12 +313,12 @@ async fn a_file_that_is_no_history_is_refused() {
         (format!("{header}\n{attempt}\n"), "purchase 1 does not begin"),
     ] {
         let file = site.write("told.jsonl", text);
-        site.holdfast(&["audit", "--history"]).arg(&file).run().await.refused(&["told.jsonl", why]);
+        site.holdfast(&["audit"]).arg("--history").arg(&file).run().await.refused(&["told.jsonl", why]);
     }
     site.holdfast(&["audit", "--history", "none.jsonl"]).run().await.refused(&["none.jsonl", "No such file"]);
     // The last line of a drill that was killed may be cut off.
     let file = site.write("told.jsonl", format!("{header}\n{{\"event\":\"att"));
-    site.holdfast(&["audit", "--history"]).arg(&file).run().await.assert_success();
+    site.holdfast(&["audit"]).arg("--history").arg(&file).run().await.assert_success();
 }
 
 #[tokio::test]
