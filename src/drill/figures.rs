@@ -197,7 +197,10 @@ impl Seen {
             let length = rest.iter().take_while(|(other, _)| other == name).count();
             let (spans, others) = rest.split_at(length);
             let spans: Vec<Span> = spans.iter().map(|(_, span)| *span).collect();
-            runs.push(self.run(name, &spans, &sales_us));
+            // The calm before a fault that never came says nothing about it.
+            if let Some(broken) = spans.iter().find(|span| span.phase == Phase::During) {
+                runs.push(self.run(name, &spans, broken, &sales_us));
+            }
             rest = others;
         }
         Figures {
@@ -216,12 +219,10 @@ impl Seen {
         }
     }
 
-    fn run(&self, (fault, run): &(String, u32), spans: &[Span], sales_us: &[u64]) -> FaultRun {
+    fn run(&self, (fault, run): &(String, u32), spans: &[Span], broken: &Span, sales_us: &[u64]) -> FaultRun {
         let (from_us, to_us) = (spans[0].from_us, spans[spans.len() - 1].to_us);
-        // Calm that no fault followed has no time without anything of its own.
-        let broken = spans.iter().find(|span| span.phase == Phase::During);
         let without = |gaps: &mut dyn Iterator<Item = (u64, u64)>| {
-            broken.map_or(0.0, |span| seconds(longest_overlap(gaps, span.from_us, to_us)))
+            seconds(longest_overlap(gaps, broken.from_us, to_us))
         };
         let mut troubles = BTreeMap::new();
         for (_, trouble) in self.troubles.iter().filter(|(at_us, _)| (from_us..to_us).contains(at_us)) {
@@ -313,12 +314,11 @@ impl Figures {
         let mut worst: Vec<(FaultRun, usize)> = Vec::new();
         for run in &self.runs {
             match worst.iter_mut().find(|(other, _)| other.fault == run.fault) {
-                // Of a soak's last fault there may be the calm before it only.
                 Some((other, count)) => {
-                    *count += usize::from(run.during.seconds > 0.0);
+                    *count += 1;
                     other.worsen(run);
                 }
-                None => worst.push((run.clone(), usize::from(run.during.seconds > 0.0))),
+                None => worst.push((run.clone(), 1)),
             }
         }
         worst
@@ -504,7 +504,7 @@ mod tests {
     #[test]
     fn a_fault_is_told_by_what_happened_around_it() {
         let mut seen = Seen::default();
-        for second in (0..10).chain(14..20) {
+        for second in (0..10).chain(14..40) {
             seen.take(bought(second * 1_000_000, second * 1_000_000 + 20_000, Outcome::Done));
         }
         seen.take(bought(11_000_000, 14_500_000, Outcome::Done));
@@ -537,8 +537,7 @@ mod tests {
         assert_eq!(run.before.purchase_p99_ms, Some(20.0));
         assert_eq!((run.during.sales_per_second, run.during.purchase_p99_ms), (0.0, Some(3_500.0)));
         assert_eq!(run.after.views_per_second, 80.0);
-        // Nothing was sold in the second run.
-        assert_eq!(figures.runs[1].before.purchase_p99_ms, None);
+        assert_eq!(figures.runs[1].during.sales_per_second, 1.0);
         let worst = figures.worst();
         assert_eq!((worst.len(), worst[0].1), (1, 2));
         assert_eq!(worst[0].0.after.view_p99_ms, Some(4.0));

@@ -263,9 +263,9 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
     use tokio_rustls::rustls::ServerConfig;
     use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::{TlsAcceptor, server};
 
     use crate::load::{Connection, Request, Target, TargetError};
 
@@ -307,21 +307,25 @@ e7tMxjTmpsQtF1ytPHX06xxnNqnpO1aqHZlHKt4agZIWXTQ61ynPGKkv\n\
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                // A client that does not believe us hangs up.
-                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-                for number in 1..=2 {
-                    let mut request = Vec::new();
-                    while !request.ends_with(b"\r\n\r\n") {
-                        request.push(stream.read_u8().await.unwrap());
-                    }
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
-                    stream.write_all(answer.as_bytes()).await.unwrap();
-                    stream.flush().await.unwrap();
-                }
-                stream.shutdown().await.unwrap();
+                // A client that does not believe us, or has enough, hangs up.
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let _ = answer_twice(stream).await;
             }
         });
         port
+    }
+
+    async fn answer_twice(mut stream: server::TlsStream<TcpStream>) -> io::Result<()> {
+        for number in 1..=2 {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await?);
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
+            stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
+        }
+        stream.shutdown().await
     }
 
     async fn ask(url: &str, trust: &Trust) -> io::Result<Vec<u8>> {

@@ -44,7 +44,7 @@ async fn drill(site: &Site, url: &str, arguments: &[&str]) -> Finished {
 
 /// Checks a history against the stores of a site at rest.
 async fn audit(site: &Site, history: &Path) -> (Option<i32>, Value) {
-    let finished = site.holdfast(&["audit", "--json", "--history"]).arg(history).run().await;
+    let finished = site.holdfast(&["audit", "--json"]).arg("--history").arg(history).run().await;
     let findings = serde_json::from_str(&finished.stdout);
     (finished.code, findings.unwrap_or_else(|error| panic!("{error}: {finished:?}")))
 }
@@ -281,14 +281,12 @@ async fn each_lie_is_named() {
     assert_names(&found.await, &["lost", "charged-without-order"]);
     let found = honest.done(ledger, "UPDATE orders SET status = 'PENDING' WHERE id = ?1", order);
     assert_names(&found.await, &["unfinished"]);
-    let found = honest.done(ledger, "DELETE FROM outbox WHERE saga_id = ?1", order);
+    let found = honest.done(ledger, "DELETE FROM outbox WHERE saga_id = ?1 AND first_sequence = 1", order);
     assert_eq!(found.await, ["events-complete"]);
     let sold_more = "UPDATE inventory_logs SET change_amount = 1 WHERE reason = 'opening' AND ?1 IS NOT NULL";
     assert_names(&honest.done(ledger, sold_more, order).await, &["oversold", "restocked"]);
     let found = honest.done(gateway, "DELETE FROM charges WHERE order_id = ?1", order);
     assert_names(&found.await, &["unpaid"]);
-    let other_order = "UPDATE charges SET order_id = randomblob(16) WHERE order_id = ?1";
-    assert_names(&honest.done(gateway, other_order, order).await, &["unpaid", "charge-has-order"]);
     let later = "UPDATE charges SET order_id = x'7fffffffffff7fffbfffffffffffffff' WHERE order_id = ?1";
     assert_names(&honest.done(gateway, later, order).await, &["charged-without-order", "unpaid"]);
 }
@@ -315,12 +313,12 @@ async fn a_file_that_is_no_history_is_refused() {
         (format!("{header}\n{attempt}\n"), "purchase 1 does not begin"),
     ] {
         let file = site.write("told.jsonl", text);
-        site.holdfast(&["audit", "--history"]).arg(&file).run().await.refused(&["told.jsonl", why]);
+        site.holdfast(&["audit"]).arg("--history").arg(&file).run().await.refused(&["told.jsonl", why]);
     }
     site.holdfast(&["audit", "--history", "none.jsonl"]).run().await.refused(&["none.jsonl", "No such file"]);
     // The last line of a drill that was killed may be cut off.
     let file = site.write("told.jsonl", format!("{header}\n{{\"event\":\"att"));
-    site.holdfast(&["audit", "--history"]).arg(&file).run().await.assert_success();
+    site.holdfast(&["audit"]).arg("--history").arg(&file).run().await.assert_success();
 }
 
 #[tokio::test]
