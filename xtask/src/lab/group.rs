@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::placement::{NETWORK, process};
 use crate::services::install::Programs;
@@ -22,6 +23,9 @@ const GROUP_PORT: u16 = 33061;
 
 /// The member that becomes primary when there is a choice; the files say what the others weigh.
 const FIRST_WEIGHT: u32 = 80;
+
+/// How long a member may take to fetch what it has missed, on a machine that has much else to do.
+const JOIN_LIMIT: Duration = Duration::from_mins(3);
 
 /// Says what the member is to itself, and whether it sees more than half of the group.
 const STATE: &str = "SELECT MAX(IF(member_id = @@server_uuid, member_state, '')) AS state, \
@@ -170,7 +174,7 @@ fn state(server: &Server<'_>) -> Option<&'static str> {
 }
 
 fn wait_until_it_works(server: &Server<'_>) -> Result<(), String> {
-    server.process.wait_until("to be online in the group", || state(server).is_some())
+    server.process.wait_longer_until("to be online in the group", JOIN_LIMIT, || state(server).is_some())
 }
 
 /// Makes a group of members that have no data.

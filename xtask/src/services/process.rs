@@ -116,12 +116,25 @@ impl Process {
     ///
     /// # Errors
     /// It ends, or takes too long.
-    pub fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
+    pub fn wait_until(&self, what: &str, is_so: impl FnMut() -> bool) -> Result<(), String> {
+        self.wait_longer_until(what, LIMIT, is_so)
+    }
+
+    /// The same, for what may take longer than most.
+    ///
+    /// # Errors
+    /// It ends, or takes too long.
+    pub fn wait_longer_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut is_so: impl FnMut() -> bool,
+    ) -> Result<(), String> {
         let with_log = |error: String| {
             let last = self.log_tail(1).unwrap_or_default();
             format!("{error}; {} ends with: {}", self.log().display(), last.trim())
         };
-        wait_for(&format!("{} {what}", self.name), LIMIT, || {
+        wait_for(&format!("{} {what}", self.name), limit, || {
             if is_so() {
                 Ok(true)
             } else if self.pid().is_some() {
