@@ -23,6 +23,9 @@ const KEEPALIVED: [&str; 2] = ["keepalived-1", "keepalived-2"];
 const REQUESTS: u32 = 100_000;
 const LOGINS: u32 = 1_000;
 
+/// More than keepalived has said since it last said what it is.
+const LOG_LINES: usize = 500;
+
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 pub struct Nginx {
@@ -110,6 +113,12 @@ impl Service for Nginx {
     }
 }
 
+/// A keeper of the address that works.
+enum State {
+    Master,
+    Backup,
+}
+
 /// Keeps the shared address on one of the hosts.
 pub struct Keepalived {
     deploy: PathBuf,
@@ -126,6 +135,21 @@ impl Keepalived {
 
     fn has_address(keeper: &Process) -> bool {
         network::has_address(host_of(keeper.name), &SHARED.to_string())
+    }
+
+    /// What it has said last that it is.
+    fn state(keeper: &Process) -> Option<State> {
+        let said = keeper.log_tail(LOG_LINES).ok()?;
+        let line = said
+            .lines()
+            .rev()
+            .find(|line| ["Entering ", "Starting Keepalived"].iter().any(|begin| line.contains(begin)))?;
+        let has = |words: &str| line.contains(words);
+        if has("Entering MASTER STATE") {
+            Some(State::Master)
+        } else {
+            has("Entering BACKUP STATE").then_some(State::Backup)
+        }
     }
 
     fn write_settings(&self, keeper: &Process) -> Result<(), String> {
@@ -172,11 +196,17 @@ impl Service for Keepalived {
         self.write_settings(keeper)?;
         // One that was killed could not take the address off its card, and would be a second holder until it notices.
         network::remove_address(host_of(keeper.name), &SHARED.to_string());
-        keeper.spawn(&balancer::keepalived_command(&balancer::keepalived(false)?, &keeper.data()))
+        keeper.spawn(&balancer::keepalived_command(&balancer::keepalived(false)?, &keeper.data()))?;
+        // Until then the other one cannot leave the address to it.
+        keeper.wait_until("to have the shared address or to stand by", || self.role(keeper).is_some())
     }
 
     fn role(&self, keeper: &Process) -> Option<&'static str> {
-        Some(if Self::has_address(keeper) { "has the shared address" } else { "stands by" })
+        match Self::state(keeper)? {
+            State::Master if Self::has_address(keeper) => Some("has the shared address"),
+            State::Backup => Some("stands by"),
+            State::Master => None,
+        }
     }
 }
 
