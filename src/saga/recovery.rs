@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::domain::{Hold, OrderId, OrderStatus, Phase, Saga, StepName};
 use crate::ports::Unavailable;
@@ -14,8 +15,8 @@ use super::engine::Engine;
 use super::stage::Run;
 use super::ticket::Standing;
 
-/// How often it is looked whether a retry has gone; after that the saga is found among the idle ones.
-const RETRY_TRIES_MAX: u32 = 12;
+/// How long it is looked whether a retry has gone; after that the saga is found among the idle ones.
+const RETRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sagas looked at in one go.
 const SAGAS_PER_LOOK: usize = 1_000;
@@ -99,13 +100,19 @@ impl Engine {
         &self,
         open: OpenSaga,
     ) -> Result<Option<watch::Receiver<Standing>>, Unavailable> {
-        for tries in 1..=RETRY_TRIES_MAX {
+        let until = Instant::now() + RETRY_PATIENCE;
+        let mut tries = 0;
+        loop {
             if let Some(standing) = self.adopt(&open).await? {
                 return Ok(Some(standing));
             }
-            tokio::time::sleep(self.router.pause(tries)).await;
+            tries += 1;
+            let pause = self.router.pause(tries);
+            if Instant::now() + pause >= until {
+                return Ok(None);
+            }
+            tokio::time::sleep(pause).await;
         }
-        Ok(None)
     }
 
     /// Drives an existing saga on; `None` when a task of this process does so already.
