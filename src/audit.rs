@@ -155,7 +155,6 @@ impl Audit {
         let mut all = AllTold::default();
         let mut told = self.read_events(report, &mut all).await?;
         self.check_log(&told).await?;
-        self.check_consumers(report, &all).await?;
         let mut promised: HashMap<ProductId, i64> = HashMap::new();
         let mut sold: HashMap<ProductId, i64> = HashMap::new();
         let mut charges = Charges { payments: &self.payments, page: Vec::new(), next: 0, after: None };
@@ -193,7 +192,9 @@ impl Audit {
         }
         self.check_sagas(report, on_their_way).await?;
         report.units_sold = sold.values().sum();
-        self.check_stock(report, &promised, &sold).await
+        self.check_stock(report, &promised, &sold).await?;
+        // What others make of the events comes after the events themselves.
+        self.check_consumers(report, &all).await
     }
 
     /// Every event is in the log, and its first copy comes after those before it of its saga and topic.
