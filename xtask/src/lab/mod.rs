@@ -36,7 +36,7 @@ pub const USAGE: &str = "  lab up [--dev]          six servers on this machine, 
   lab slow HOST MS [PEER…]
                           what a host sends (to these) arrives so many milliseconds later
   lab heal [HOST]         undo cut and slow, on all hosts unless one is named
-  lab smoke               a lab of its own, two minutes of random faults under load, and away with it again
+  lab smoke               a lab of its own, two minutes of faults under load, and away with it again
   lab logs [NAME]         the last lines of the logs
                           `primary` is the host of MySQL's primary, `members` are those of MySQL's other members";
 
