@@ -88,13 +88,11 @@ impl Service for Nginx {
     }
 
     fn up(&self) -> Result<Vec<&'static str>, String> {
-        let stopped: Vec<_> = self.servers.iter().filter(|server| server.pid().is_none()).collect();
-        if !stopped.is_empty() {
+        if self.servers.iter().any(|server| server.pid().is_none()) {
             balancer::nginx(true)?;
             self.make_certificate()?;
         }
-        stopped.iter().try_for_each(|server| self.start(server))?;
-        Ok(stopped.iter().map(|server| server.name).collect())
+        self.start_stopped()
     }
 
     fn start(&self, server: &Process) -> Result<(), String> {
@@ -179,17 +177,16 @@ impl Service for Keepalived {
     }
 
     fn up(&self) -> Result<Vec<&'static str>, String> {
-        let stopped: Vec<_> = self.keepers.iter().filter(|keeper| keeper.pid().is_none()).collect();
-        if !stopped.is_empty() {
+        if self.keepers.iter().any(|keeper| keeper.pid().is_none()) {
             balancer::keepalived(true)?;
         }
-        stopped.iter().try_for_each(|keeper| self.start(keeper))?;
+        let started = self.start_stopped()?;
         if let Some(keeper) = self.keepers.first() {
             keeper.wait_until("or the other to take the shared address", || {
                 self.keepers.iter().any(Self::has_address)
             })?;
         }
-        Ok(stopped.iter().map(|keeper| keeper.name).collect())
+        Ok(started)
     }
 
     fn start(&self, keeper: &Process) -> Result<(), String> {

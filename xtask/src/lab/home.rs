@@ -63,9 +63,7 @@ impl Service for Homes {
     }
 
     fn up(&self) -> Result<Vec<&'static str>, String> {
-        let stopped: Vec<_> = self.watchers.iter().filter(|watcher| watcher.pid().is_none()).collect();
-        stopped.iter().try_for_each(|watcher| self.start(watcher))?;
-        Ok(stopped.iter().map(|watcher| watcher.name).collect())
+        self.start_stopped()
     }
 
     fn start(&self, watcher: &Process) -> Result<(), String> {

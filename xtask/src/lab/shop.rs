@@ -142,12 +142,11 @@ impl Service for Shop {
 
     /// One after the other: the first makes the tables.
     fn up(&self) -> Result<Vec<&'static str>, String> {
-        let stopped: Vec<_> = self.servers.iter().filter(|server| server.pid().is_none()).collect();
-        stopped.iter().try_for_each(|server| self.start(server))?;
+        let started = self.start_stopped()?;
         for server in &self.servers {
             server.wait_until("to serve", || self.role(server).is_some())?;
         }
-        Ok(stopped.iter().map(|server| server.name).collect())
+        Ok(started)
     }
 
     /// Does not wait until it is ready, because what it needs may not be there.
@@ -187,11 +186,7 @@ impl Service for Gateway {
     }
 
     fn up(&self) -> Result<Vec<&'static str>, String> {
-        if self.process.pid().is_some() {
-            return Ok(Vec::new());
-        }
-        self.start(&self.process)?;
-        Ok(vec![self.process.name])
+        self.start_stopped()
     }
 
     fn start(&self, gateway: &Process) -> Result<(), String> {

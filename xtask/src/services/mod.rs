@@ -71,6 +71,16 @@ pub trait Service: Sync {
     /// It cannot be used.
     fn start(&self, process: &Process) -> Result<(), String>;
 
+    /// Starts, one after the other, what does not run. Returns the names.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    fn start_stopped(&self) -> Result<Vec<&'static str>, String> {
+        let stopped: Vec<_> = self.processes().iter().filter(|process| process.pid().is_none()).collect();
+        stopped.iter().try_for_each(|process| self.start(process))?;
+        Ok(stopped.iter().map(|process| process.name).collect())
+    }
+
     /// Stops some of its processes.
     ///
     /// # Errors
