@@ -267,7 +267,13 @@ impl Node<'_> {
 
     fn options(&self) -> Vec<String> {
         let log = self.deploy.join("log4j2.properties");
-        vec![format!("-Xmx{}m", self.heap_mib), format!("-Dlog4j2.configurationFile={}", log.display())]
+        vec![
+            format!("-Xmx{}m", self.heap_mib),
+            format!("-Dlog4j2.configurationFile={}", log.display()),
+            // Java leaves its folder for a moment when it makes the file with its counters. The folder says that a
+            // process is ours.
+            "-XX:-UsePerfData".to_owned(),
+        ]
     }
 
     /// Puts all settings of the node into one file; the last one of a name counts.
