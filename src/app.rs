@@ -16,7 +16,7 @@ use crate::adapters::redis::{RedisCluster, RedisLiveUpdates, RedisLock, RedisSto
 use crate::adapters::smtp::SmtpMailer;
 use crate::adapters::sqlite::{LocalLog, OpenError, SqliteConsumerStore, SqliteLedger, SqliteOutbox};
 use crate::adapters::webhook_sender::HttpWebhookSender;
-use crate::auth::{Passwords, Tokens};
+use crate::auth::{Forms, Passwords, Tokens};
 use crate::catalog::{Catalog, SharedViews};
 use crate::config::{Config, Role};
 use crate::consumers::inventory::Inventory;
@@ -101,6 +101,7 @@ pub struct App {
     pub gate: Arc<dyn StockGate>,
     pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
+    pub forms: Forms,
     pub passwords: Passwords,
     background: Mutex<worker::Workers>,
     stopping: AtomicBool,
@@ -505,6 +506,7 @@ impl App {
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
+        let forms = Forms::new(&secret, Arc::clone(clock));
         let mut background = Vec::new();
         if config.roles.contains(&Role::Saga) {
             background.extend(worker::start(&engine, &ports, config.schedule(several_servers)));
@@ -523,6 +525,7 @@ impl App {
             gate,
             keeper: ports.keeper,
             tokens,
+            forms,
             passwords: Passwords::default(),
             background,
             stopping: AtomicBool::new(false),

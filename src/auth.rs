@@ -6,9 +6,11 @@ use std::time::Duration;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use tokio::sync::Semaphore;
 
 use crate::domain::UserId;
@@ -151,5 +153,81 @@ impl Tokens {
     /// How long a new token lives.
     pub fn ttl(&self) -> Duration {
         self.ttl
+    }
+}
+
+/// How long a form may stay open before it is sent.
+const FORM_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Signs the forms of pages, so that no other site can send one in a visitor's name.
+///
+/// A signature is the second of its making and a MAC of it, of the visitor and of who is signed in, so it is worth nothing
+/// to anybody else, and nothing after signing in or out.
+pub struct Forms {
+    mac: Hmac<Sha256>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Forms {
+    /// Signatures made with `secret`, which may sign other things, too.
+    pub fn new(secret: &SecretString, clock: Arc<dyn Clock>) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+            .expect("a MAC takes a key of any length");
+        // No token is signed with this beginning.
+        mac.update(b"a form of a page\0");
+        Self { mac, clock }
+    }
+
+    /// A signature for the forms of a page.
+    pub fn sign(&self, visitor: &str, user: Option<UserId>) -> String {
+        let second = self.clock.now().0 / 1000;
+        let mac = self.mac_of(second, visitor, user).finalize().into_bytes();
+        let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{second}.{hex}")
+    }
+
+    /// Whether it is one that was made for this visitor, not long ago.
+    pub fn verify(&self, signature: &str, visitor: &str, user: Option<UserId>) -> bool {
+        let Some((second, hex)) = signature.split_once('.') else { return false };
+        let Ok(second) = second.parse::<i64>() else { return false };
+        let age = (self.clock.now().0 / 1000).saturating_sub(second);
+        if !(0..=FORM_LIFE.as_secs() as i64).contains(&age) || hex.len() % 2 != 0 || !hex.is_ascii() {
+            return false;
+        }
+        let bytes: Option<Vec<u8>> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect();
+        // Compares in constant time.
+        bytes.is_some_and(|mac| self.mac_of(second, visitor, user).verify_slice(&mac).is_ok())
+    }
+
+    fn mac_of(&self, second: i64, visitor: &str, user: Option<UserId>) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        mac.update(&second.to_le_bytes());
+        mac.update(&user.map_or(0, |user| user.0).to_le_bytes());
+        mac.update(visitor.as_bytes());
+        mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::clock::SystemClock;
+
+    #[test]
+    fn a_form_is_worth_something_to_its_visitor_only() {
+        let forms = Forms::new(&"a secret".to_owned().into(), Arc::new(SystemClock));
+        let (visitor, user) = ("0123", Some(UserId(7)));
+        let signature = forms.sign(visitor, user);
+        assert!(forms.verify(&signature, visitor, user));
+        assert!(!forms.verify(&signature, "0124", user));
+        assert!(!forms.verify(&signature, visitor, None));
+        assert!(!forms.verify(&signature, visitor, Some(UserId(8))));
+        let (_, mac) = signature.split_once('.').expect("a signature");
+        for forged in ["", ".", "0.", &format!("1.{mac}"), &format!("99999999999.{mac}"), &signature[1..], "1.é"] {
+            assert!(!forms.verify(forged, visitor, user), "{forged}");
+        }
+        let other = Forms::new(&"another secret".to_owned().into(), Arc::new(SystemClock));
+        assert!(!other.verify(&signature, visitor, user));
     }
 }

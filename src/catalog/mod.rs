@@ -41,6 +41,10 @@ const LATE_FOR: Duration = Duration::from_millis(250);
 /// How long a view waits for the gate and for the shared cache, which it can do without.
 const BRIEFLY: Duration = Duration::from_millis(100);
 
+/// Categories that are shown to choose from, and for how long a list of them is shown.
+const CATEGORIES_MAX: usize = 50;
+const CATEGORIES_SHOWN_FOR: Duration = Duration::from_secs(60);
+
 /// Views kept in this process, those of ids that do not exist included.
 const ENTRIES_MAX: u64 = 100_000;
 
@@ -57,6 +61,7 @@ pub struct Catalog {
     /// The last view of each product that exists, however old.
     older: Cache<ProductId, Arc<View>>,
     late: Late,
+    categories: Cache<(), Arc<Vec<String>>>,
     shared: Option<SharedViews>,
 }
 
@@ -181,7 +186,8 @@ impl Catalog {
             .expire_after(AsLongAsShown(Arc::clone(&clock)))
             .build();
         let older = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT_FOR).build();
-        Self { ledger, gate, clock, views, older, late: Late::default(), shared }
+        let categories = Cache::builder().max_capacity(1).time_to_live(CATEGORIES_SHOWN_FOR).build();
+        Self { ledger, gate, clock, views, older, late: Late::default(), categories, shared }
     }
 
     /// The JSON of one product; `None` when there is no such product.
@@ -331,6 +337,15 @@ impl Catalog {
             with_stock(&json_head(product), units, now)
         };
         Ok((products.iter().zip(levels).map(json).collect(), ids.last().copied()))
+    }
+
+    /// Categories that have products, in order; new ones after a minute.
+    ///
+    /// # Errors
+    /// The ledger does not answer.
+    pub async fn categories(&self) -> Result<Arc<Vec<String>>, Unavailable> {
+        let load = async { self.ledger.categories(CATEGORIES_MAX).await.map(Arc::new) };
+        self.categories.try_get_with((), within(PATIENCE, load)).await.map_err(|error| (*error).clone())
     }
 
     /// Shows a product as it was just changed, from the next view on; other servers within seconds.

@@ -75,6 +75,24 @@ fn principal(headers: &HeaderMap, shop: &Shop) -> Result<Principal, Problem> {
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    /// A key from a text.
+    ///
+    /// # Errors
+    /// It is no key.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let missing = || {
+            Problem::new(Kind::IdempotencyKeyMissing, "The header Idempotency-Key has to be visible ASCII characters.")
+        };
+        let key = text.trim();
+        if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(missing());
+        }
+        if key.len() > KEY_MAX {
+            return Err(Problem::invalid("Idempotency-Key", format!("has more than {KEY_MAX} characters")));
+        }
+        Ok(Self(key.to_owned()))
+    }
+
     /// The key of this user for this kind of request; the same words of two users are two keys.
     pub fn digest(&self, kind: &str, user: UserId) -> Digest {
         Digest::of(&[kind.as_bytes(), &user.0.to_le_bytes(), self.0.as_bytes()])
@@ -91,13 +109,8 @@ impl FromRequestParts<Shop> for IdempotencyKey {
         if values.next().is_some() {
             return Err(missing("The header Idempotency-Key comes more than once."));
         }
-        let key = value.to_str().ok().map(str::trim).filter(|key| !key.is_empty());
-        let key =
-            key.ok_or_else(|| missing("The header Idempotency-Key has to be visible ASCII characters."))?;
-        if key.len() > KEY_MAX {
-            return Err(Problem::invalid("Idempotency-Key", format!("has more than {KEY_MAX} characters")));
-        }
-        Ok(Self(key.to_owned()))
+        // What is no text is no key either.
+        Self::parse(value.to_str().unwrap_or_default())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`router`] has every route in one place, [`api`] one file an operation, [`problem`] every
 //! error that can be answered, [`extract`] what a handler may ask of a request, [`server`] the
-//! connections. [`gateway`] is another server: the simulated payment gateway.
+//! connections, [`web`] the pages that people see. [`gateway`] is another server: the simulated payment gateway.
 
 pub mod api;
 mod asyncapi;
@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod problem;
 pub mod router;
 pub mod server;
+pub mod web;
 
 use std::sync::Arc;
 

@@ -30,6 +30,7 @@ pub enum Kind {
     IdempotencyKeyMissing,
     Unauthorized,
     Forbidden,
+    FormExpired,
     NotFound,
     MethodNotAllowed,
     BodyTooLarge,
@@ -67,12 +68,13 @@ pub struct About {
 
 impl Kind {
     /// Every kind, for the pages.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::IdempotencyKeyMissing,
         Self::Unauthorized,
         Self::Forbidden,
+        Self::FormExpired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -135,6 +137,14 @@ impl Kind {
                 "Not allowed for this account",
                 StatusCode::FORBIDDEN,
                 "Only administrators may do this.",
+            ),
+            Self::FormExpired => (
+                "form-expired",
+                "The form has expired",
+                StatusCode::FORBIDDEN,
+                "A form of a page carries a signature for the visitor it was made for. This one is too old, from another \
+                 visitor, or from before signing in or out. Nothing was changed. Open the page again and send the form \
+                 anew.",
             ),
             Self::NotFound => (
                 "not-found",
@@ -330,6 +340,21 @@ impl Problem {
         // The empty pointer is the whole body.
         let named = if pointer.is_empty() { detail } else { format!("{pointer}: {detail}") };
         Self::new(Kind::InvalidRequest, named).with("errors", &[error])
+    }
+
+    /// The kind's name.
+    pub fn slug(&self) -> &'static str {
+        self.kind.about().slug
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.kind.about().status
+    }
+
+    /// The first value that cannot be accepted.
+    pub fn pointer(&self) -> Option<&str> {
+        self.members.get("errors")?.get(0)?.get("pointer")?.as_str()
     }
 
     /// What is particular about it, in a sentence.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, patch, post};
 
 use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
-use super::{Shop, api, asyncapi, openapi};
+use super::{Shop, api, asyncapi, openapi, web};
 
 /// The routes of the shop.
 pub fn router(shop: Shop) -> Router {
@@ -50,9 +50,9 @@ pub fn router(shop: Shop) -> Router {
     let challenges = challenges.unwrap_or_default();
     let pages = Router::new()
         .nest("/api/v1", v1)
-        .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .route("/asyncapi.json", get(asyncapi::description))
         .merge(openapi::pages())
+        .merge(web::pages(&shop))
         .merge(challenges);
     finished(pages, shop)
 }
@@ -69,7 +69,7 @@ fn finished(router: Router<Shop>, shop: Shop) -> Router {
         .route("/readyz", get(api::health::readyz))
         .route("/metrics", get(api::metrics::metrics))
         .route("/problems/{slug}", get(problem_page))
-        .fallback(async || Problem::new(Kind::NotFound, "There is nothing at this address."))
+        .fallback(web::nothing_here)
         .method_not_allowed_fallback(async || {
             Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")
         })

@@ -435,6 +435,9 @@ pub trait Ledger: Send + Sync {
     /// Products in id order; they may be a few seconds old.
     async fn products(&self, query: &ProductQuery) -> Result<Vec<Product>, Unavailable>;
 
+    /// Up to `limit` names of categories that have products, in order.
+    async fn categories(&self, limit: usize) -> Result<Vec<String>, Unavailable>;
+
     /// Stock of every product, in id order.
     async fn stock_levels(&self) -> Result<Vec<StockLevel>, Unavailable>;
 

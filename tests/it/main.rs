@@ -7,6 +7,7 @@ mod cli;
 mod cluster;
 mod contract;
 mod events;
+mod pages;
 mod readme;
 mod saga;
 mod support;

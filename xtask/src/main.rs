@@ -27,7 +27,7 @@ const CHECKS: &[&[&str]] = &[
 const ALL_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet", "--", "--skip", "outages"]];
 
 /// What also runs over MySQL and Redis.
-const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "api::", "saga::"]];
+const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "api::", "pages::", "saga::"]];
 
 /// What stops the services that everybody else uses: alone, and one after the other.
 const OUTAGE_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "outages", "--test-threads=1"]];

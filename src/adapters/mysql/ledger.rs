@@ -492,6 +492,10 @@ impl Ledger for MysqlLedger {
         .await
     }
 
+    async fn categories(&self, limit: usize) -> std::result::Result<Vec<String>, Unavailable> {
+        self.read(move |connection| Box::pin(products::categories(connection, limit))).await
+    }
+
     async fn stock_levels(&self) -> std::result::Result<Vec<StockLevel>, Unavailable> {
         self.write(|connection| Box::pin(products::stock_levels(connection))).await
     }

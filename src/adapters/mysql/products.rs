@@ -47,6 +47,13 @@ pub async fn list(connection: &mut Conn, query: &ProductQuery) -> Result<Vec<Pro
         .collect()
 }
 
+pub async fn categories(connection: &mut Conn, limit: usize) -> Result<Vec<String>> {
+    let message = Message::default()
+        .words("SELECT DISTINCT category FROM products WHERE category <> '' ORDER BY category LIMIT ")
+        .value(i64::try_from(limit).unwrap_or(i64::MAX));
+    ask(connection, message).await?.into_iter().map(|mut row| take(&mut row, 0)).collect()
+}
+
 pub async fn stock_levels(connection: &mut Conn) -> Result<Vec<StockLevel>> {
     let message = Message::default().words("SELECT id, stock, reserved FROM products ORDER BY id");
     let level = |row: &mut mysql_async::Row| {

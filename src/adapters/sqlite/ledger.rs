@@ -324,6 +324,10 @@ impl Ledger for SqliteLedger {
         self.readers.read(move |connection| products::list(connection, &query)).await
     }
 
+    async fn categories(&self, limit: usize) -> Result<Vec<String>, Unavailable> {
+        self.readers.read(move |connection| products::categories(connection, limit)).await
+    }
+
     async fn stock_levels(&self) -> Result<Vec<StockLevel>, Unavailable> {
         self.readers.read(products::stock_levels).await
     }

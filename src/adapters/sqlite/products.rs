@@ -40,6 +40,13 @@ pub fn list(connection: &Connection, query: &ProductQuery) -> rusqlite::Result<V
     connection.prepare_cached(&sql)?.query_map(params_from_iter(values), product)?.collect()
 }
 
+pub fn categories(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT DISTINCT category FROM products WHERE category <> '' ORDER BY category LIMIT ?")?
+        .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
+        .collect()
+}
+
 pub fn stock_levels(connection: &Connection) -> rusqlite::Result<Vec<StockLevel>> {
     connection
         .prepare_cached("SELECT id, stock, reserved FROM products ORDER BY id")?

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::domain::{
     Basket, BasketError, Digest, Money, Order, OrderStatus, PaymentToken, ProductId, Purchase, Reason,
-    Refusal,
+    Refusal, UserId,
 };
 use crate::http::Shop;
 use crate::http::extract::{Customer, IdempotencyKey, Json, Object, text};
@@ -55,9 +55,34 @@ pub async fn create_order(
     key: IdempotencyKey,
     Json(body): Json<CreateOrder>,
 ) -> Result<Response, Problem> {
+    let wanted = Wanted {
+        lines: body.lines.iter().map(|Object(line)| (ProductId(line.product_id), line.quantity)).collect(),
+        payment_token: body.payment_token,
+        expected_total: body.expected_total.map(|Object(total)| total),
+    };
+    answered(buy(&shop, user_id, &key, wanted).await?, &body.lines)
+}
+
+/// What somebody wants to buy, not checked yet.
+pub struct Wanted {
+    pub lines: Vec<(ProductId, i64)>,
+    pub payment_token: Option<String>,
+    pub expected_total: Option<Money>,
+}
+
+/// Checks what is wanted, and buys it.
+///
+/// # Errors
+/// It is nothing that can be bought. Everything else is the answer.
+pub async fn buy(
+    shop: &Shop,
+    user_id: UserId,
+    key: &IdempotencyKey,
+    wanted: Wanted,
+) -> Result<PurchaseAnswer, Problem> {
+    let Wanted { lines, payment_token, expected_total } = wanted;
     let sale = &shop.config.sale;
-    let lines = body.lines.iter().map(|Object(line)| (ProductId(line.product_id), line.quantity));
-    let basket = Basket::new(lines, sale.lines_max, sale.quantity_max).map_err(|error| match error {
+    let basket = Basket::new(lines.into_iter(), sale.lines_max, sale.quantity_max).map_err(|error| match error {
         BasketError::Quantity { line, .. } => {
             Problem::invalid(format!("/lines/{line}/quantity"), error.to_string())
         }
@@ -65,26 +90,25 @@ pub async fn create_order(
             Problem::invalid("/lines", error.to_string())
         }
     })?;
-    if let Some(token) = &body.payment_token {
+    if let Some(token) = &payment_token {
         text("/payment_token", token, 1, TOKEN_MAX)?;
     }
-    let expected_total = body.expected_total.map(|Object(total)| total);
     let at = shop.stores.clock.now();
     let purchase = Purchase {
         user_id,
         key: key.digest("order", user_id),
-        body: digest(&basket, expected_total, body.payment_token.as_deref()),
+        body: digest(&basket, expected_total, payment_token.as_deref()),
         basket,
         expected_total,
-        payment_token: body.payment_token.map(|token| PaymentToken(token.into())),
+        payment_token: payment_token.map(|token| PaymentToken(token.into())),
         at,
         deadline: at.plus(shop.config.engine().answer_within),
     };
-    answered(shop.engine.purchase(purchase).await?, &body.lines)
+    Ok(shop.engine.purchase(purchase).await?)
 }
 
 /// What a buyer is told.
-pub(super) fn answered(
+pub fn answered(
     answer: PurchaseAnswer,
     lines: &[Object<CreateOrderLine>],
 ) -> Result<Response, Problem> {

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::app::App;
 use crate::auth::Principal;
 use crate::http::Shop;
 use crate::http::extract::Json;
@@ -19,12 +20,20 @@ use super::register::{Credentials, Token};
         (status = 401, description = "unauthorized", body = crate::http::openapi::Problem),
     ))]
 pub async fn login(State(shop): State<Shop>, Json(body): Json<Credentials>) -> Result<Response, Problem> {
-    let account = shop.stores.ledger.account_by_email(&body.email).await?;
+    let principal = account_of(&shop, body).await?;
+    Ok(json(StatusCode::OK, &Token::issue(&shop, principal)))
+}
+
+/// Whose credentials they are.
+///
+/// # Errors
+/// Nobody's, or the ledger does not answer.
+pub async fn account_of(shop: &App, credentials: Credentials) -> Result<Principal, Problem> {
+    let account = shop.stores.ledger.account_by_email(&credentials.email).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
-    let matches = shop.passwords.matches(body.password, hash).await?;
+    let matches = shop.passwords.matches(credentials.password, hash).await?;
     let account = account.filter(|_| matches);
     let account =
         account.ok_or_else(|| Problem::new(Kind::Unauthorized, "The address or the password is wrong."))?;
-    let principal = Principal { user: account.id, role: account.role };
-    Ok(json(StatusCode::OK, &Token::issue(&shop, principal)))
+    Ok(Principal { user: account.id, role: account.role })
 }

@@ -1289,6 +1289,8 @@ async fn products_are_found_by_text_and_category(books: impl Books) {
     assert_eq!(find(Some("P_1"), None, None, 10).await, [2], "an underscore is an underscore");
     assert_eq!(find(Some("\\"), None, None, 10).await, [0; 0]);
     assert_eq!(find(Some("'; DROP TABLE products"), None, None, 10).await, [0; 0]);
+    assert_eq!(ledger.categories(10).await.expect("answers"), ["cups", "lamps"]);
+    assert_eq!(ledger.categories(1).await.expect("answers"), ["cups"]);
 }
 
 // ── accounts ─────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod browser;
 pub mod cluster_site;
 pub mod database;
 pub mod gateway;

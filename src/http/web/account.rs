@@ -1,0 +1,163 @@
+//! Signing up, in and out, and choosing a language.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::auth::Principal;
+use crate::http::Shop;
+use crate::http::api::login::account_of;
+use crate::http::api::register::{Credentials, open_account};
+use crate::http::extract::Query;
+use crate::http::problem::Problem;
+use crate::ports::ledger::Role;
+
+use super::forms::{Form, Nothing};
+use super::texts::Language;
+use super::visit::{Page, Visit};
+use super::{go_to, page};
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    page: Page,
+    email: String,
+    back: String,
+    problem: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_up.html")]
+struct SignUpPage {
+    page: Page,
+    email: String,
+    back: String,
+    problem: String,
+}
+
+#[derive(Deserialize)]
+pub struct Back {
+    #[serde(default)]
+    back: String,
+    /// Said by the page's top.
+    #[serde(default, rename = "notice")]
+    _notice: String,
+}
+
+#[derive(Deserialize)]
+pub struct SignForm {
+    email: String,
+    password: SecretString,
+    #[serde(default)]
+    back: String,
+}
+
+/// Shows where to sign in.
+pub async fn sign_in_page(visit: Visit, Query(Back { back, .. }): Query<Back>) -> Result<Response, Problem> {
+    let problem = String::new();
+    page(&SignInPage { page: visit.page_of("title-sign-in"), email: String::new(), back, problem })
+}
+
+/// Shows where to open an account.
+pub async fn sign_up_page(visit: Visit, Query(Back { back, .. }): Query<Back>) -> Result<Response, Problem> {
+    let problem = String::new();
+    page(&SignUpPage { page: visit.page_of("title-sign-up"), email: String::new(), back, problem })
+}
+
+/// Signs in.
+pub async fn sign_in(
+    State(shop): State<Shop>,
+    visit: Visit,
+    Form(form): Form<SignForm>,
+) -> Result<Response, Problem> {
+    let SignForm { email, password, back } = form;
+    match account_of(&shop, Credentials { email: email.clone(), password }).await {
+        Ok(principal) => Ok(signed_in(&shop, &visit, principal, &back)),
+        Err(problem) => {
+            let problem_text = explained(&visit, &problem);
+            let shown = SignInPage { page: visit.page_of("title-sign-in"), email, back, problem: problem_text };
+            Ok((problem.status(), page(&shown)?).into_response())
+        }
+    }
+}
+
+/// Opens an account and signs in.
+pub async fn sign_up(
+    State(shop): State<Shop>,
+    visit: Visit,
+    Form(form): Form<SignForm>,
+) -> Result<Response, Problem> {
+    let SignForm { email, password, back } = form;
+    match open_account(&shop, Credentials { email: email.clone(), password }, Role::Customer).await {
+        Ok(principal) => Ok(signed_in(&shop, &visit, principal, &back)),
+        Err(problem) => {
+            let problem_text = explained(&visit, &problem);
+            let shown = SignUpPage { page: visit.page_of("title-sign-up"), email, back, problem: problem_text };
+            Ok((problem.status(), page(&shown)?).into_response())
+        }
+    }
+}
+
+/// What is wrong with what somebody has filled in.
+fn explained(visit: &Visit, problem: &Problem) -> String {
+    let key = match problem.pointer() {
+        Some("/email") => "problem-email",
+        Some("/password") => "problem-password",
+        _ if problem.slug() == "unauthorized" => "problem-sign-in",
+        _ => return visit.language.text(&format!("problem-{}", problem.slug())),
+    };
+    visit.language.text(key)
+}
+
+fn signed_in(shop: &Shop, visit: &Visit, principal: Principal, back: &str) -> Response {
+    let mut response = go_to(own(back).unwrap_or("/?notice=signed-in"));
+    visit.change_session(shop, &mut response, Some(principal));
+    response
+}
+
+/// Signs out.
+pub async fn sign_out(State(shop): State<Shop>, visit: Visit, _: Form<Nothing>) -> Response {
+    let mut response = go_to("/?notice=signed-out");
+    visit.change_session(&shop, &mut response, None);
+    response
+}
+
+#[derive(Deserialize)]
+pub struct LanguageForm {
+    lang: String,
+    #[serde(default)]
+    back: String,
+}
+
+/// Chooses a language.
+pub async fn choose_language(visit: Visit, Form(form): Form<LanguageForm>) -> Response {
+    let mut response = go_to(own(&form.back).unwrap_or("/"));
+    if let Some(language) = Language::of_code(&form.lang) {
+        visit.keep_language(&mut response, language);
+    }
+    response
+}
+
+/// An address of this shop, and of no other.
+fn own(back: &str) -> Option<&str> {
+    let is_path = back.starts_with('/') && !back[1..].starts_with(['/', '\\']);
+    let is_plain = back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    (is_path && is_plain).then_some(back)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_another_shop() {
+        for own_address in ["/", "/orders?cursor=1", "/?q=%3Cscript%3E"] {
+            assert_eq!(own(own_address), Some(own_address));
+        }
+        for foreign in ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x", "/a b"] {
+            assert_eq!(own(foreign), None, "{foreign}");
+        }
+    }
+}

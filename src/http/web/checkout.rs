@@ -1,0 +1,172 @@
+//! The checkout: what is bought, for how much, with which card.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use crate::domain::{Currency, Money, Order};
+use crate::http::Shop;
+use crate::http::api::create_order::{self, Wanted};
+use crate::http::extract::IdempotencyKey;
+use crate::http::problem::Problem;
+use crate::saga::{Answer, PurchaseAnswer};
+
+use super::basket::{BasketLines, Filled, fill};
+use super::forms::Form;
+use super::orders;
+use super::texts::Language;
+use super::visit::{Page, SignedIn, Visit};
+use super::{go_to, page};
+
+/// Test cards of the simulated gateway with their texts, the one that works first.
+const CARDS: [&str; 6] =
+    ["tok_ok", "tok_declined", "tok_3ds", "tok_timeout_before", "tok_timeout_after", "tok_late"];
+
+#[derive(Template)]
+#[template(path = "checkout.html")]
+struct CheckoutPage {
+    page: Page,
+    lines: Vec<Line>,
+    /// The basket that the visitor sees, for the form.
+    basket: String,
+    total: String,
+    total_minor: i64,
+    currency: String,
+    key: String,
+    cards: Vec<Card>,
+    problem: String,
+    problem_lines: Vec<String>,
+}
+
+struct Line {
+    name: String,
+    quantity: u32,
+    total: String,
+}
+
+struct Card {
+    token: &'static str,
+    label: String,
+    hint: String,
+    checked: bool,
+}
+
+#[derive(Deserialize)]
+pub struct CheckoutForm {
+    /// Makes a double click one order.
+    key: String,
+    basket: String,
+    total_minor: i64,
+    currency: String,
+    card: String,
+}
+
+/// Shows what is about to be bought.
+pub async fn show(State(shop): State<Shop>, SignedIn(visit, _): SignedIn) -> Result<Response, Problem> {
+    let basket = visit.basket.clone();
+    shown(&shop, &visit, &basket, CARDS[0], None).await
+}
+
+/// Buys it.
+pub async fn buy(
+    State(shop): State<Shop>,
+    SignedIn(visit, user): SignedIn,
+    Form(form): Form<CheckoutForm>,
+) -> Result<Response, Problem> {
+    let named = BasketLines::named(&form.basket);
+    let basket = named.ok_or_else(|| Problem::invalid("basket", "is not one that this shop gave"))?;
+    let currency = form.currency.parse::<Currency>();
+    let currency = currency.map_err(|error| Problem::invalid("currency", error.to_string()))?;
+    let key = IdempotencyKey::parse(&form.key)?;
+    let wanted = Wanted {
+        lines: basket.lines().iter().map(|(product, units)| (*product, i64::from(*units))).collect(),
+        payment_token: Some(form.card.clone()),
+        expected_total: Some(Money::new(form.total_minor, currency)),
+    };
+    let answer = create_order::buy(&shop, user, &key, wanted).await?;
+    if let Some(order) = order_of(&answer) {
+        // Also when the payment failed: the order's page says why, and what was given back.
+        let mut response = go_to(&orders::address(order));
+        visit.keep_basket(&mut response, &visit.basket.without(&basket));
+        return Ok(response);
+    }
+    match create_order::answered(answer, &[]) {
+        Ok(response) => Ok(response),
+        // Whoever has to wait is told so, and sends the same form again.
+        Err(problem) if problem.status() == StatusCode::SERVICE_UNAVAILABLE => Err(problem),
+        Err(problem) => shown(&shop, &visit, &basket, &form.card, Some(problem)).await,
+    }
+}
+
+/// The order of a purchase that has led to one.
+fn order_of(answer: &PurchaseAnswer) -> Option<&Order> {
+    match answer {
+        PurchaseAnswer::Pending(order)
+        | PurchaseAnswer::Ended(
+            Answer::Order(order)
+            | Answer::Elsewhere(order)
+            | Answer::Stuck(order)
+            | Answer::NeedsCustomer(order, _),
+        ) => Some(order),
+        _ => None,
+    }
+}
+
+/// The page, with what went wrong.
+async fn shown(
+    shop: &Shop,
+    visit: &Visit,
+    basket: &BasketLines,
+    card: &str,
+    problem: Option<Problem>,
+) -> Result<Response, Problem> {
+    let language = visit.language;
+    let Filled { lines, total } = fill(shop, basket).await?;
+    // Without anything to pay for, the basket's own page says what is the matter.
+    let Some(total) = total else { return Ok(go_to("/basket")) };
+    let problem_lines = match &problem {
+        Some(problem) if problem.slug() == "out-of-stock" => {
+            let short = lines.iter().filter(|line| i64::from(line.units) > line.product.available);
+            let left = short.map(|line| format!("{}: {}", line.product.name, line.product.stock_label(language)));
+            left.collect()
+        }
+        _ => Vec::new(),
+    };
+    let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
+    let problem = problem.map(|problem| language.text(&format!("problem-{}", problem.slug())));
+    let kept = lines.iter().fold(BasketLines::default(), |mut kept, line| {
+        kept.put(crate::domain::ProductId(line.product.id), line.units);
+        kept
+    });
+    let lines = lines.into_iter().map(|line| Line {
+        name: line.product.name,
+        quantity: line.units,
+        total: language.money(line.total),
+    });
+    let page = page(&CheckoutPage {
+        page: visit.page_of("title-checkout"),
+        lines: lines.collect(),
+        basket: kept.to_string(),
+        total: language.money(total),
+        total_minor: total.minor,
+        currency: total.currency.to_string(),
+        // What failed under a key has left nothing behind, or has used it up for good.
+        key: shop.stores.clock.new_order_id().to_string(),
+        cards: cards(language, card),
+        problem: problem.unwrap_or_default(),
+        problem_lines,
+    })?;
+    Ok((status, page).into_response())
+}
+
+fn cards(language: Language, chosen: &str) -> Vec<Card> {
+    let card = |token: &'static str| Card {
+        token,
+        label: language.text(&format!("card-{}", token.replace('_', "-"))),
+        hint: language.text(&format!("card-{}-hint", token.replace('_', "-"))),
+        checked: token == chosen,
+    };
+    CARDS.map(card).into()
+}

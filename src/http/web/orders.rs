@@ -1,0 +1,285 @@
+//! A customer's orders, and the page on which one of them moves.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+
+use crate::domain::{Event, EventBody, NextAction, Order, OrderStatus, Reason};
+use crate::http::Shop;
+use crate::http::api::view_order::own_order;
+use crate::http::extract::{OrderPath, Query};
+use crate::http::problem::{Kind, Problem};
+use crate::saga::CancelAnswer;
+
+use super::forms::{Form, Nothing};
+use super::texts::Language;
+use super::visit::{Page, SignedIn};
+use super::{go_to, page};
+
+/// Orders of a page.
+const ORDERS: usize = 20;
+
+/// Digits of an order's id that people are shown.
+const NUMBER_DIGITS: usize = 8;
+
+/// Asks for what moves on an order's page, without the rest.
+const PART: &str = "x-part";
+
+#[derive(Template)]
+#[template(path = "orders.html")]
+struct OrdersPage {
+    page: Page,
+    orders: Vec<Row>,
+    next_href: String,
+    is_empty: bool,
+}
+
+struct Row {
+    href: String,
+    number: String,
+    status: &'static str,
+    status_label: String,
+    total: String,
+    when: String,
+    summary: String,
+}
+
+#[derive(Template)]
+#[template(path = "order.html", blocks = ["order"])]
+struct OrderPage {
+    page: Page,
+    number: String,
+    status: &'static str,
+    status_label: String,
+    reason: String,
+    settled: bool,
+    steps: Vec<Step>,
+    lines: Vec<Line>,
+    total: String,
+    when: String,
+    can_cancel: bool,
+    cancel_href: String,
+    live_href: String,
+    act_href: String,
+    history: Vec<Past>,
+}
+
+/// A step of the saga.
+struct Step {
+    name: &'static str,
+    label: String,
+    state: &'static str,
+    state_label: String,
+    note: String,
+}
+
+struct Line {
+    href: String,
+    name: String,
+    quantity: u32,
+    unit_price: String,
+    total: String,
+}
+
+struct Past {
+    when: String,
+    label: String,
+}
+
+/// What people are shown as an order's number: the end of its id, in which orders of one moment differ.
+fn number(order: &Order) -> String {
+    let id = order.id.to_string();
+    id[id.len() - NUMBER_DIGITS..].to_uppercase()
+}
+
+/// Where an order's page is.
+pub fn address(order: &Order) -> String {
+    format!("/orders/{}", order.id)
+}
+
+fn status_label(language: Language, status: OrderStatus) -> String {
+    language.text(&format!("status-{}", status.as_str().to_lowercase()))
+}
+
+#[derive(Deserialize)]
+pub struct Cursor {
+    cursor: Option<String>,
+}
+
+/// Lists the customer's orders, newest first.
+pub async fn list(
+    State(shop): State<Shop>,
+    SignedIn(visit, user): SignedIn,
+    Query(Cursor { cursor }): Query<Cursor>,
+) -> Result<Response, Problem> {
+    let before = cursor.as_deref().map(str::parse).transpose();
+    let before = before.map_err(|_| Problem::invalid("cursor", "is not one that this shop gave"))?;
+    let orders = shop.stores.ledger.orders_of(user, before, ORDERS).await?;
+    let language = visit.language;
+    let next = orders.last().filter(|_| orders.len() == ORDERS);
+    let next_href = next.map(|order| format!("/orders?cursor={}", order.id)).unwrap_or_default();
+    let row = |order: &std::sync::Arc<Order>| Row {
+        href: address(order),
+        number: number(order),
+        status: order.status.as_str(),
+        status_label: status_label(language, order.status),
+        total: language.money(order.total),
+        when: language.moment(order.created_at),
+        summary: summary(language, order),
+    };
+    let orders: Vec<_> = orders.iter().map(row).collect();
+    page(&OrdersPage { page: visit.page_of("title-orders"), next_href, is_empty: orders.is_empty(), orders })
+}
+
+fn summary(language: Language, order: &Order) -> String {
+    let units = order.lines.iter().map(|line| i64::from(line.quantity.get())).sum::<i64>();
+    let first = order.lines.first().map(|line| line.name.to_string()).unwrap_or_default();
+    match order.lines.len() {
+        1 => format!("{} × {first}", language.number(units)),
+        _ => format!("{first} … {}", language.text_with("items", "n", units)),
+    }
+}
+
+/// Shows an order; where only the part that moves is asked for, that alone.
+pub async fn show(
+    State(shop): State<Shop>,
+    SignedIn(visit, user): SignedIn,
+    OrderPath(id): OrderPath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order = own_order(&shop, user, id).await?;
+    let events = shop.stores.ledger.events_of(id).await?;
+    let action = match order.status {
+        OrderStatus::Pending => shop.stores.ledger.next_actions(&[id]).await?.remove(&id),
+        _ => None,
+    };
+    let language = visit.language;
+    let number = number(&order);
+    let settled = is_settled(&order, &events);
+    let line = |line: &crate::domain::OrderLine| Line {
+        href: format!("/products/{}", line.product_id),
+        name: line.name.to_string(),
+        quantity: line.quantity.get(),
+        unit_price: language.money(line.unit_price),
+        total: line.unit_price.times(line.quantity).map(|total| language.money(total)).unwrap_or_default(),
+    };
+    let shown = OrderPage {
+        page: visit.page(language.text_with("title-order", "number", number.clone())),
+        number,
+        status: order.status.as_str(),
+        status_label: status_label(language, order.status),
+        reason: order.reason.map(|reason| reason_text(language, reason)).unwrap_or_default(),
+        settled,
+        steps: steps(language, &order, &events),
+        lines: order.lines.iter().map(line).collect(),
+        total: language.money(order.total),
+        when: language.moment(order.created_at),
+        can_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
+        cancel_href: format!("/orders/{id}/cancel"),
+        live_href: if settled { String::new() } else { format!("/orders/{id}/live") },
+        act_href: action.map(|NextAction::RedirectToUrl { url }| url.to_string()).unwrap_or_default(),
+        history: events.iter().map(|event| past(language, event)).collect(),
+    };
+    match headers.contains_key(PART) {
+        true => page(&shown.as_order()),
+        false => page(&shown),
+    }
+}
+
+/// Takes an order back.
+pub async fn cancel(
+    State(shop): State<Shop>,
+    SignedIn(_, user): SignedIn,
+    OrderPath(id): OrderPath,
+    _: Form<Nothing>,
+) -> Result<Response, Problem> {
+    let notice = match shop.engine.cancel_order(id, user).await? {
+        CancelAnswer::Done(_) => "cancelled",
+        CancelAnswer::Recorded(_) => "cancelling",
+        CancelAnswer::NotPossible(_) => {
+            return Err(Problem::new(Kind::NotCancellable, "The order failed before."));
+        }
+        CancelAnswer::NotFound => return Err(Problem::new(Kind::NotFound, "There is no such order.")),
+    };
+    Ok(go_to(&format!("/orders/{id}?notice={notice}")))
+}
+
+fn reason_text(language: Language, reason: Reason) -> String {
+    language.text(&format!("reason-{}", reason.as_str().to_lowercase().replace('_', "-")))
+}
+
+/// Whether nothing will move any more, unless the customer cancels.
+fn is_settled(order: &Order, events: &[Event]) -> bool {
+    let has = |kind: fn(&EventBody) -> bool| events.iter().any(|event| kind(&event.body));
+    match order.status {
+        OrderStatus::Pending => false,
+        OrderStatus::Confirmed => has(|body| matches!(body, EventBody::OrderConfirmed { .. })),
+        OrderStatus::Failed => has(|body| matches!(body, EventBody::OrderFailed { .. })),
+        OrderStatus::Cancelled => has(|body| matches!(body, EventBody::OrderCancelled { .. })),
+    }
+}
+
+/// Where the saga is, step by step.
+fn steps(language: Language, order: &Order, events: &[Event]) -> Vec<Step> {
+    let has = |kind: fn(&EventBody) -> bool| events.iter().any(|event| kind(&event.body));
+    let paid = has(|body| matches!(body, EventBody::PaymentProcessed { .. }));
+    let refunded = has(|body| matches!(body, EventBody::PaymentRefunded { .. }));
+    let confirmed = has(|body| matches!(body, EventBody::OrderConfirmed { .. }));
+    let is_free = order.total.minor == 0;
+    let ended = matches!(order.status, OrderStatus::Failed | OrderStatus::Cancelled);
+    // Units and order were there before anything could fail.
+    let given_back = if ended { "undone" } else { "done" };
+    let payment = match (order.status, order.reason) {
+        (OrderStatus::Confirmed, _) => "done",
+        (OrderStatus::Pending, _) => "now",
+        _ if refunded => "undone",
+        (_, Some(Reason::PaymentDeclined | Reason::PaymentUnknown)) => "failed",
+        _ if paid => "done",
+        _ => "todo",
+    };
+    let confirmation = match order.status {
+        OrderStatus::Confirmed => "done",
+        OrderStatus::Pending => "todo",
+        _ if confirmed => "undone",
+        OrderStatus::Failed if payment != "failed" => "failed",
+        _ => "todo",
+    };
+    let step = |name: &'static str, state: &'static str, note: String| Step {
+        name,
+        label: language.text(&format!("step-{name}")),
+        state,
+        state_label: language.text(&format!("state-{state}")),
+        note,
+    };
+    let note = |key: &str| language.text(key);
+    let payment_note = match payment {
+        "undone" => note("note-refunded"),
+        "failed" => note("note-nothing-charged"),
+        "done" if is_free => note("note-free"),
+        _ => String::new(),
+    };
+    let stock_note = if ended { note("note-units-returned") } else { String::new() };
+    vec![
+        step("reserved", given_back, stock_note),
+        step("created", if ended { "undone" } else { "done" }, String::new()),
+        step("paid", payment, payment_note),
+        step("confirmed", confirmation, String::new()),
+    ]
+}
+
+fn past(language: Language, event: &Event) -> Past {
+    let key = match &event.body {
+        EventBody::SagaStarted { .. } => "event-saga-started",
+        EventBody::InventoryReserved { .. } => "event-inventory-reserved",
+        EventBody::OrderCreated { .. } => "event-order-created",
+        EventBody::PaymentProcessed { .. } => "event-payment-processed",
+        EventBody::OrderConfirmed { .. } => "event-order-confirmed",
+        EventBody::InventoryReleaseRequested { .. } => "event-inventory-release-requested",
+        EventBody::OrderCancelled { .. } => "event-order-cancelled",
+        EventBody::PaymentRefunded { .. } => "event-payment-refunded",
+        EventBody::OrderFailed { .. } => "event-order-failed",
+    };
+    Past { when: language.moment(event.time), label: language.text(key) }
+}

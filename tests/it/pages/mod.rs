@@ -1,0 +1,4 @@
+//! The pages that people see, without scripts.
+
+mod hostile;
+mod shopping;
