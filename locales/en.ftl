@@ -75,22 +75,22 @@ quantity = Quantity
 quantity-of = Quantity of { $name }
 one-less = One less: { $name }
 one-more = One more: { $name }
-put-into-basket = Put into basket
+put-into-basket = Add to basket
 buy-now = Buy now
-sold-out-hint = Units come back when somebody’s payment falls through. Stay on this page: it tells you at once.
+sold-out-hint = Some come back when somebody’s payment falls through. Stay here: this page shows them at once.
 sku = Article
 
 ## Basket and checkout
 
 basket-empty = Your basket is empty.
 to-the-shop = See what there is
-each = { $price } each
+each = Each: { $price }
 basket-short = There are fewer left than you want. Take less, or remove it.
 update = Update
 remove = Remove
 total = Total
 to-checkout = To the checkout
-basket-holds-nothing = A basket holds nothing back: units are yours once you have paid.
+basket-holds-nothing = Nothing is held back while it is in a basket. It is yours once you have paid.
 basket-cannot = Not everything here can be had any more. Change the lines that are marked.
 checkout = Checkout
 your-order = What you buy
@@ -105,7 +105,7 @@ place-order = Order now
 card-ok = A card that works
 card-ok-hint = The payment goes through.
 card-declined = A card that is declined
-card-declined-hint = The bank says no; the units are free again.
+card-declined-hint = The bank says no, and what was held for you is free again.
 card-timeout-before = No answer, no payment
 card-timeout-before-hint = The bank stays silent and has taken nothing.
 card-timeout-after = No answer, but a payment
@@ -115,7 +115,7 @@ card-late-hint = The bank stays silent and takes the money a moment later.
 card-duplicate = A payment that is sent twice
 card-duplicate-hint = The bank hears of it twice; you pay once.
 card-3ds = A card that asks you first
-card-3ds-hint = You confirm the payment with your bank; your units are held for you meanwhile.
+card-3ds-hint = You confirm the payment with your bank. What you chose is held for you meanwhile.
 
 ## Orders
 
@@ -123,9 +123,9 @@ orders-empty = You have not bought anything yet.
 order-number = Order { $number }
 order-more = and { $n } more
 order-pending-heading = On its way…
-order-pending-lead = Your units are held for you. This takes a moment, and this page follows.
+order-pending-lead = What you chose is held for you. This takes a moment.
 order-act-heading = Your bank is asking for you
-order-act-lead = Confirm the payment. Until then your units are held for you.
+order-act-lead = Confirm the payment. What you chose is held for you meanwhile.
 order-act = Confirm the payment
 order-confirmed-heading = It’s yours.
 order-confirmed-lead = Paid and set aside for you.
@@ -135,11 +135,11 @@ order-lines = Products of this order
 product = Product
 quantity-and-price = Quantity and price
 sum = Sum
-order-way = How it went
-order-moves = This page follows by itself; without scripts, load it again.
+order-way = Progress
+order-moves = Load this page again to see how it goes on.
 order-history = Everything that happened
 cancel = Cancel this order
-cancel-hint = Your money goes back to you, and your units go back on sale. That cannot be undone.
+cancel-hint = Your money goes back to you, and what you bought goes back on sale. That cannot be undone.
 cancel-now = Yes, cancel it
 
 status-pending = On its way
@@ -147,13 +147,13 @@ status-confirmed = Confirmed
 status-failed = Failed
 status-cancelled = Cancelled
 
-step-reserved = Held for you
-step-created = Order taken down
-step-paid = Paid
-step-confirmed = Sold to you
-step-refunded = Money given back
-step-released = Units back on sale
-step-cancelled = Cancelled
+step-reserved = Holding what you chose
+step-created = Taking down the order
+step-paid = Payment
+step-confirmed = Confirmation
+step-refunded = Refund
+step-released = Back on sale
+step-cancelled = Cancellation
 state-done = Done
 state-now = Under way
 state-todo = Still to come
@@ -169,20 +169,20 @@ reason-price-changed = The price changed while you were buying. You were not cha
 reason-payment-declined = The payment was declined. You were not charged; try another card.
 reason-payment-unknown = The bank did not answer. If it took any money, that goes back to you.
 reason-concurrent-modification = Something changed while you were buying. You keep your money; please try again.
-reason-reserve-failed = We could not hold the units for you. You were not charged; please try again.
+reason-reserve-failed = We could not hold what you chose. You were not charged; please try again.
 reason-create-order-failed = We could not take the order down. You were not charged; please try again.
 reason-confirm-failed = We could not complete the order. You keep your money; please try again.
-reason-expired = The time for paying ran out. You keep your money, and the units are on sale again.
+reason-expired = The time for paying ran out. You keep your money, and what was held for you is on sale again.
 reason-cancelled-by-customer = You cancelled this order. Your money goes back to you.
 
 ## History of an order, one label for each kind of event
 
 event-saga-started = You asked to buy
-event-inventory-reserved = The units were held for you
+event-inventory-reserved = What you chose was held for you
 event-order-created = The order was taken down
 event-payment-processed = The payment went through
 event-order-confirmed = The order was confirmed
-event-inventory-release-requested = The units went back on sale
+event-inventory-release-requested = What was held went back on sale
 event-order-cancelled = The order was cancelled
 event-payment-refunded = The money was given back
 event-order-failed = The order failed
