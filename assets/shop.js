@@ -1,0 +1,208 @@
+// What open pages do by themselves: follow stock and orders, spare clicks. Everything works without it, too.
+
+const lang = document.documentElement.lang;
+const number = new Intl.NumberFormat(lang);
+const clock = new Intl.DateTimeFormat(lang, { timeStyle: "medium" });
+const announcer = document.getElementById("say");
+
+// A number that falls many times a second would drown a screen reader: what is newest is said, every 5 s at most.
+const SAY_EVERY_MS = 5000;
+let saidAt = -SAY_EVERY_MS;
+let sayTimer = 0;
+function say(text) {
+  clearTimeout(sayTimer);
+  sayTimer = setTimeout(() => {
+    saidAt = performance.now();
+    announcer.textContent = text;
+  }, Math.max(0, saidAt + SAY_EVERY_MS - performance.now()));
+}
+
+// A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing.
+// Whoever comes back is told at once where things stand.
+function follow(address, type, heard, connected = () => {}) {
+  let source = null;
+  const close = () => {
+    source?.close();
+    source = null;
+    connected(false);
+  };
+  const look = () => {
+    if (document.hidden) return close();
+    // The browser itself connects again after a failure, unless it was told for good that it may not.
+    if (source && source.readyState !== EventSource.CLOSED) return;
+    source = new EventSource(address);
+    source.onopen = () => connected(true);
+    source.onerror = () => connected(false);
+    source.addEventListener(type, heard);
+  };
+  const stop = () => {
+    document.removeEventListener("visibilitychange", look);
+    removeEventListener("pageshow", look);
+    close();
+  };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("pageshow", look);
+  // An open stream would keep the page out of the cache for going back.
+  addEventListener("pagehide", close);
+  look();
+  return stop;
+}
+
+// ── Product: what is left, as it falls ──
+
+const offer = document.querySelector(".stub[data-live]");
+if (offer) {
+  const label = offer.querySelector(".left");
+  const time = offer.querySelector("time");
+  const quantity = offer.querySelector("#quantity");
+  const quantityMax = Number(quantity.max);
+  let known = Number(offer.dataset.available);
+
+  const show = ({ available, as_of }) => {
+    const level = available <= 0 ? "none" : available <= Number(offer.dataset.fewMax) ? "few" : "many";
+    const text = offer.dataset[available === 1 && level === "few" ? "one" : level];
+    label.textContent = text.replace("{n}", number.format(available));
+    label.dataset.level = level;
+    time.textContent = clock.format(new Date(as_of));
+    quantity.max = Math.max(1, Math.min(quantityMax, available));
+    for (const button of offer.querySelectorAll(".actions button")) button.disabled = level === "none";
+    offer.querySelector(".sold-out").hidden = level !== "none";
+    if (available === known) return;
+    label.dataset.moved = available < known ? "down" : "up";
+    known = available;
+    say(label.textContent);
+  };
+  label.addEventListener("animationend", () => delete label.dataset.moved);
+  follow(
+    offer.dataset.live,
+    "stock",
+    (event) => show(JSON.parse(event.data)),
+    (live) => (offer.querySelector(".pulse").hidden = !live),
+  );
+}
+
+// ── Order: the same page again, only the part that moves ──
+
+let order = document.querySelector("#order[data-live]:not([data-live=''])");
+if (order) {
+  let asking = false;
+  let again = false;
+  const refresh = async () => {
+    // What is heard while an answer is on its way is asked for after it.
+    again = true;
+    if (asking) return;
+    asking = true;
+    while (again) {
+      again = false;
+      try {
+        const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Part": "order" } });
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const next = answer.ok && page.getElementById("order");
+        if (next) replace(next);
+        // Signed out meanwhile: the whole page says what to do.
+        else if (answer.redirected || answer.status === 401) location.reload();
+      } catch {
+        // The network is away; the stream comes back with it and tells again.
+      }
+    }
+    asking = false;
+  };
+  const stop = follow(order.dataset.live, "order", refresh);
+
+  const replace = (next) => {
+    const focused = order.contains(document.activeElement) && document.activeElement;
+    const open = [...order.querySelectorAll("details[open]")].map((details) => details.id);
+    const before = order.querySelector("h1").textContent;
+    order.replaceWith(next);
+    order = next;
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    if (focused) {
+      // Where the focused thing has gone (there is nothing to cancel any more) reading goes on at the heading.
+      const heading = order.querySelector("h1");
+      heading.tabIndex = -1;
+      (twin(focused) ?? heading).focus({ preventScroll: true });
+    }
+    const heading = order.querySelector("h1").textContent;
+    const step = order.querySelector("[aria-current] b")?.textContent ?? "";
+    say(heading === before ? step : `${order.querySelector(".badge").textContent}. ${heading}`);
+    if (!order.dataset.live) stop();
+  };
+  const twin = (old) => {
+    if (old.id) return document.getElementById(old.id);
+    if (old.localName === "summary") return document.getElementById(old.parentElement.id)?.querySelector("summary");
+    const href = old.getAttribute("href");
+    return href && order.querySelector(`a[href="${CSS.escape(href)}"]`);
+  };
+}
+
+// ── Forms ──
+
+// The second click of a double click does nothing. Buttons are not disabled, or the one that was pressed would not be sent.
+const mark = (form, sent) => {
+  form.toggleAttribute("data-sent", sent);
+  for (const button of form.querySelectorAll("[type=submit]")) button.ariaDisabled = sent ? "true" : null;
+};
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.hasAttribute("data-sent")) event.preventDefault();
+  else mark(form, true);
+});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => mark(form, false)));
+
+// Plus and minus.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-step]");
+  if (!button) return;
+  const input = button.parentElement.querySelector("input");
+  const before = input.value;
+  if (button.dataset.step > 0) input.stepUp();
+  else input.stepDown();
+  if (input.value !== before) input.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
+// A changed quantity in the basket is sent by itself once the last click is a moment ago, and the focus is where it
+// was when the page is back.
+const SEND_AFTER_MS = 600;
+const FOCUS = "holdfast-focus";
+for (const form of document.querySelectorAll("form[data-send-on-change]")) {
+  let timer = 0;
+  form.addEventListener("change", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (!form.reportValidity()) return;
+      const at = [...form.elements].indexOf(document.activeElement);
+      if (at >= 0) sessionStorage.setItem(FOCUS, `${form.elements.quantity.id} ${at}`);
+      form.requestSubmit();
+    }, SEND_AFTER_MS);
+  });
+}
+const [fieldId, at] = (sessionStorage.getItem(FOCUS) ?? "").split(" ");
+sessionStorage.removeItem(FOCUS);
+document.getElementById(fieldId)?.form.elements[at]?.focus();
+
+// The account's menu closes like a menu.
+const menu = document.querySelector("details.menu");
+if (menu) {
+  document.addEventListener("click", (event) => {
+    if (!menu.contains(event.target)) menu.open = false;
+  });
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+}
+
+// ── A message that asks to come back in a moment ──
+
+const retry = document.querySelector("[data-retry]");
+if (retry) {
+  let left = Number(retry.textContent);
+  setInterval(() => {
+    left -= 1;
+    if (left > 0) retry.textContent = number.format(left);
+    // Not again and again while the answer is on its way.
+    else if (left === 0) location.reload();
+  }, 1000);
+}
