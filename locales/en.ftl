@@ -1,5 +1,13 @@
 ### English texts of the pages that shoppers see. The keys are the same in every language.
 
+## How numbers, money and moments are written
+
+number-group = ,
+number-decimal = .
+money = { $symbol }{ $amount }
+money-code = { $symbol }{"\u00A0"}{ $amount }
+moment-format = %-d %b %Y, %H:%M UTC
+
 ## The frame of every page
 
 shop-name = Holdfast
@@ -197,7 +205,7 @@ have-account = You have an account?
 
 ## What was done, shown once
 
-notice-put-into-basket = { $name } is in your basket.
+notice-put-into-basket = That is in your basket.
 notice-basket-updated = Your basket is up to date.
 notice-removed = { $name } is out of your basket.
 notice-signed-in = Welcome back.

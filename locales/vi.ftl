@@ -1,5 +1,13 @@
 ### Các dòng chữ tiếng Việt trên những trang mà người mua thấy. Khóa giống nhau ở mọi ngôn ngữ.
 
+## Cách viết số, tiền và thời điểm
+
+number-group = .
+number-decimal = ,
+money = { $amount }{"\u00A0"}{ $symbol }
+money-code = { $amount }{"\u00A0"}{ $symbol }
+moment-format = %H:%M %d/%m/%Y (UTC)
+
 ## Khung của mọi trang
 
 shop-name = Holdfast
@@ -193,7 +201,7 @@ have-account = Bạn đã có tài khoản?
 
 ## Việc vừa làm xong, chỉ hiện một lần
 
-notice-put-into-basket = Đã thêm { $name } vào giỏ hàng.
+notice-put-into-basket = Đã thêm vào giỏ hàng.
 notice-basket-updated = Đã cập nhật giỏ hàng.
 notice-removed = Đã xóa { $name } khỏi giỏ hàng.
 notice-signed-in = Chào mừng bạn trở lại.

@@ -16,7 +16,7 @@ use crate::ports::ledger::{AccountError, Role};
 use super::json;
 
 /// Characters of a password.
-const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
+pub const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// Characters of an address. Source: RFC 5321, section 4.5.3.1.3.
 const EMAIL_MAX: usize = 254;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::auth::Principal;
 use crate::http::Shop;
 use crate::http::api::login::account_of;
-use crate::http::api::register::{Credentials, open_account};
+use crate::http::api::register::{Credentials, PASSWORD, open_account};
 use crate::http::extract::Query;
 use crate::http::problem::Problem;
 use crate::ports::ledger::Role;
@@ -74,7 +74,7 @@ pub async fn sign_in(
 ) -> Result<Response, Problem> {
     let SignForm { email, password, back } = form;
     match account_of(&shop, Credentials { email: email.clone(), password }).await {
-        Ok(principal) => Ok(signed_in(&shop, &visit, principal, &back)),
+        Ok(principal) => Ok(welcomed(&shop, &visit, principal, &back, "signed-in")),
         Err(problem) => {
             let problem_text = explained(&visit, &problem);
             let shown = SignInPage { page: visit.page_of("title-sign-in"), email, back, problem: problem_text };
@@ -91,7 +91,7 @@ pub async fn sign_up(
 ) -> Result<Response, Problem> {
     let SignForm { email, password, back } = form;
     match open_account(&shop, Credentials { email: email.clone(), password }, Role::Customer).await {
-        Ok(principal) => Ok(signed_in(&shop, &visit, principal, &back)),
+        Ok(principal) => Ok(welcomed(&shop, &visit, principal, &back, "signed-up")),
         Err(problem) => {
             let problem_text = explained(&visit, &problem);
             let shown = SignUpPage { page: visit.page_of("title-sign-up"), email, back, problem: problem_text };
@@ -104,15 +104,22 @@ pub async fn sign_up(
 fn explained(visit: &Visit, problem: &Problem) -> String {
     let key = match problem.pointer() {
         Some("/email") => "problem-email",
-        Some("/password") => "problem-password",
+        Some("/password") => {
+            let (min, max) = (*PASSWORD.start() as i64, *PASSWORD.end() as i64);
+            return visit.language.text_with("problem-password", [("min", min.into()), ("max", max.into())]);
+        }
         _ if problem.slug() == "unauthorized" => "problem-sign-in",
         _ => return visit.language.text(&format!("problem-{}", problem.slug())),
     };
     visit.language.text(key)
 }
 
-fn signed_in(shop: &Shop, visit: &Visit, principal: Principal, back: &str) -> Response {
-    let mut response = go_to(own(back).unwrap_or("/?notice=signed-in"));
+/// Sends whoever has signed in to where they came from.
+fn welcomed(shop: &Shop, visit: &Visit, principal: Principal, back: &str, notice: &str) -> Response {
+    let mut response = match own(back) {
+        Some(back) => go_to(back),
+        None => go_to(&format!("/?notice={notice}")),
+    };
     visit.change_session(shop, &mut response, Some(principal));
     response
 }

@@ -159,8 +159,8 @@ pub async fn show(State(shop): State<Shop>, visit: Visit) -> Result<Response, Pr
     let Filled { lines, total } = fill(&shop, &visit.basket).await?;
     let is_short = lines.iter().any(|line| i64::from(line.units) > line.product.available);
     let problem = match total {
-        None if !lines.is_empty() => language.text("basket-mixed-currencies"),
-        _ if is_short => language.text("basket-short"),
+        None if !lines.is_empty() => language.text("problem-currencies"),
+        _ if is_short => language.text("basket-cannot"),
         _ => String::new(),
     };
     let lines: Vec<_> = lines

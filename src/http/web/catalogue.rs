@@ -18,8 +18,8 @@ use super::{assets, page};
 /// Products of a page.
 const PRODUCTS: usize = 24;
 
-/// From so many units on a product is not about to run out.
-const MANY: i64 = 21;
+/// Up to so many units a product is about to run out.
+pub const FEW_MAX: i64 = 20;
 
 /// A product as the API shows it.
 #[derive(Deserialize)]
@@ -54,9 +54,16 @@ impl ShownProduct {
         format!("/products/{}", self.id)
     }
 
+    pub fn price(&self, language: Language) -> String {
+        match self.price.minor {
+            0 => language.text("price-free"),
+            _ => language.money(self.price),
+        }
+    }
+
     /// How much is left, in words.
     pub fn stock_label(&self, language: Language) -> String {
-        language.text_with(Level::of(self.available).text(), "n", self.available)
+        language.text_with(Level::of(self.available).text(), [("n", self.available.into())])
     }
 }
 
@@ -71,9 +78,9 @@ pub enum Level {
 impl Level {
     pub fn of(available: i64) -> Self {
         match available {
-            MANY.. => Self::Many,
-            1..MANY => Self::Few,
-            _ => Self::None,
+            ..=0 => Self::None,
+            1..=FEW_MAX => Self::Few,
+            _ => Self::Many,
         }
     }
 
@@ -155,7 +162,7 @@ pub async fn show(
     let cards = products.into_iter().map(|product| Card {
         id: product.id,
         href: product.href(),
-        price: language.money(product.price),
+        price: product.price(language),
         stock_label: product.stock_label(language),
         level: Level::of(product.available).word(),
         picture: assets::picture(&product.sku),
@@ -165,7 +172,7 @@ pub async fn show(
     let products: Vec<_> = cards.collect();
     let title = match words {
         "" => language.text("title-catalogue"),
-        words => language.text_with("title-search", "q", words.to_owned()),
+        words => language.text_with("title-search", [("q", words.to_owned().into())]),
     };
     let all = Category {
         label: language.text("category-all"),

@@ -36,6 +36,7 @@ struct CheckoutPage {
     currency: String,
     key: String,
     cards: Vec<Card>,
+    email: String,
     problem: String,
     problem_lines: Vec<String>,
 }
@@ -123,6 +124,10 @@ async fn shown(
     problem: Option<Problem>,
 ) -> Result<Response, Problem> {
     let language = visit.language;
+    let account = match visit.principal {
+        Some(principal) => shop.stores.ledger.account(principal.user).await?,
+        None => None,
+    };
     let Filled { lines, total } = fill(shop, basket).await?;
     // Without anything to pay for, the basket's own page says what is the matter.
     let Some(total) = total else { return Ok(go_to("/basket")) };
@@ -155,17 +160,22 @@ async fn shown(
         // What failed under a key has left nothing behind, or has used it up for good.
         key: shop.stores.clock.new_order_id().to_string(),
         cards: cards(language, card),
+        email: account.map(|account| account.email).unwrap_or_default(),
         problem: problem.unwrap_or_default(),
         problem_lines,
     })?;
     Ok((status, page).into_response())
 }
 
+fn card_text(token: &str) -> String {
+    token.replacen("tok", "card", 1).replace('_', "-")
+}
+
 fn cards(language: Language, chosen: &str) -> Vec<Card> {
     let card = |token: &'static str| Card {
         token,
-        label: language.text(&format!("card-{}", token.replace('_', "-"))),
-        hint: language.text(&format!("card-{}-hint", token.replace('_', "-"))),
+        label: language.text(&card_text(token)),
+        hint: language.text(&format!("{}-hint", card_text(token))),
         checked: token == chosen,
     };
     CARDS.map(card).into()

@@ -66,15 +66,16 @@ pub async fn told(visit: &Visit, response: Response) -> Response {
     let slug = told.r#type.rsplit('/').next().unwrap_or_default();
     let retry_s = parts.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let language = visit.language;
-    let heading = language.text(&format!("message-{}", subject(slug)));
+    let (heading, text) = words(slug);
+    let (heading, text) = (language.text(&heading), language.text(&text));
     let page = MessagePage {
         page: visit.page(heading.clone()),
         heading,
-        text: language.text(&format!("problem-{slug}")),
+        text,
         status: told.status,
         links: vec![
-            Link { label: language.text("go-to-catalogue"), href: "/" },
-            Link { label: language.text("go-to-basket"), href: "/basket" },
+            Link { label: language.text("link-home"), href: "/" },
+            Link { label: language.text("link-basket"), href: "/basket" },
         ],
         retry_s: retry_s.unwrap_or_default(),
     };
@@ -86,13 +87,18 @@ pub async fn told(visit: &Visit, response: Response) -> Response {
     answer
 }
 
-/// Under which heading a problem is told.
-fn subject(slug: &str) -> &'static str {
-    match slug {
+/// The keys of heading and text that tell a problem.
+fn words(slug: &str) -> (String, String) {
+    let subject = match slug {
         "not-found" => "not-found",
-        "busy" | "unavailable" => "busy",
         "forbidden" => "forbidden",
-        "form-expired" => "form-expired",
-        _ => "error",
-    }
+        "form-expired" => "csrf",
+        "busy" => "busy",
+        "unavailable" => "unavailable",
+        "internal" => "internal",
+        "malformed-request" | "malformed-json" | "method-not-allowed" | "idempotency-key-missing" => "request",
+        // What a shopper can do something about.
+        _ => return ("problem".to_owned(), format!("problem-{slug}")),
+    };
+    (format!("error-{subject}-heading"), format!("error-{subject}"))
 }

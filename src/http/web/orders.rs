@@ -138,7 +138,7 @@ fn summary(language: Language, order: &Order) -> String {
     let first = order.lines.first().map(|line| line.name.to_string()).unwrap_or_default();
     match order.lines.len() {
         1 => format!("{} × {first}", language.number(units)),
-        _ => format!("{first} … {}", language.text_with("items", "n", units)),
+        lines => format!("{first} {}", language.text_with("order-more", [("n", (lines as i64 - 1).into())])),
     }
 }
 
@@ -166,13 +166,13 @@ pub async fn show(
         total: line.unit_price.times(line.quantity).map(|total| language.money(total)).unwrap_or_default(),
     };
     let shown = OrderPage {
-        page: visit.page(language.text_with("title-order", "number", number.clone())),
+        page: visit.page(language.text_with("title-order", [("number", number.clone().into())])),
         number,
         status: order.status.as_str(),
         status_label: status_label(language, order.status),
         reason: order.reason.map(|reason| reason_text(language, reason)).unwrap_or_default(),
         settled,
-        steps: steps(language, &order, &events),
+        steps: steps(language, &order, &events, action.is_some()),
         lines: order.lines.iter().map(line).collect(),
         total: language.money(order.total),
         when: language.moment(order.created_at),
@@ -195,15 +195,14 @@ pub async fn cancel(
     OrderPath(id): OrderPath,
     _: Form<Nothing>,
 ) -> Result<Response, Problem> {
-    let notice = match shop.engine.cancel_order(id, user).await? {
-        CancelAnswer::Done(_) => "cancelled",
-        CancelAnswer::Recorded(_) => "cancelling",
+    match shop.engine.cancel_order(id, user).await? {
+        CancelAnswer::Done(_) | CancelAnswer::Recorded(_) => {}
         CancelAnswer::NotPossible(_) => {
             return Err(Problem::new(Kind::NotCancellable, "The order failed before."));
         }
         CancelAnswer::NotFound => return Err(Problem::new(Kind::NotFound, "There is no such order.")),
-    };
-    Ok(go_to(&format!("/orders/{id}?notice={notice}")))
+    }
+    Ok(go_to(&format!("/orders/{id}?notice=cancelled")))
 }
 
 fn reason_text(language: Language, reason: Reason) -> String {
@@ -222,12 +221,11 @@ fn is_settled(order: &Order, events: &[Event]) -> bool {
 }
 
 /// Where the saga is, step by step.
-fn steps(language: Language, order: &Order, events: &[Event]) -> Vec<Step> {
+fn steps(language: Language, order: &Order, events: &[Event], waits_for_customer: bool) -> Vec<Step> {
     let has = |kind: fn(&EventBody) -> bool| events.iter().any(|event| kind(&event.body));
     let paid = has(|body| matches!(body, EventBody::PaymentProcessed { .. }));
     let refunded = has(|body| matches!(body, EventBody::PaymentRefunded { .. }));
     let confirmed = has(|body| matches!(body, EventBody::OrderConfirmed { .. }));
-    let is_free = order.total.minor == 0;
     let ended = matches!(order.status, OrderStatus::Failed | OrderStatus::Cancelled);
     // Units and order were there before anything could fail.
     let given_back = if ended { "undone" } else { "done" };
@@ -253,18 +251,15 @@ fn steps(language: Language, order: &Order, events: &[Event]) -> Vec<Step> {
         state_label: language.text(&format!("state-{state}")),
         note,
     };
-    let note = |key: &str| language.text(key);
-    let payment_note = match payment {
-        "undone" => note("note-refunded"),
-        "failed" => note("note-nothing-charged"),
-        "done" if is_free => note("note-free"),
+    let note = match payment {
+        "now" if waits_for_customer => language.text("note-waiting-for-customer"),
+        "done" if order.total.minor == 0 => language.text("note-nothing-to-pay"),
         _ => String::new(),
     };
-    let stock_note = if ended { note("note-units-returned") } else { String::new() };
     vec![
-        step("reserved", given_back, stock_note),
-        step("created", if ended { "undone" } else { "done" }, String::new()),
-        step("paid", payment, payment_note),
+        step("reserved", given_back, String::new()),
+        step("created", given_back, String::new()),
+        step("paid", payment, note),
         step("confirmed", confirmation, String::new()),
     ]
 }

@@ -9,7 +9,7 @@ use crate::http::extract::ProductPath;
 use crate::http::problem::{Kind, Problem};
 
 use super::basket::UNITS_MAX;
-use super::catalogue::{self, Level, ShownProduct};
+use super::catalogue::{self, FEW_MAX, Level, ShownProduct};
 use super::visit::{Page, Visit};
 use super::{assets, page};
 
@@ -31,6 +31,7 @@ struct ProductPage {
     quantity_max: u32,
     picture: &'static str,
     live_href: String,
+    few_max: i64,
 }
 
 /// Shows a product.
@@ -46,13 +47,14 @@ pub async fn show(
         page: visit.page(product.name.clone()),
         id: product.id,
         category_href: catalogue::address(&product.category, "", None),
-        price: language.money(product.price),
+        price: product.price(language),
         available: product.available,
         level: Level::of(product.available).word(),
         stock_label: product.stock_label(language),
         as_of: language.moment(product.as_of),
         quantity_max: u32::try_from(product.available.max(1)).unwrap_or(UNITS_MAX).min(UNITS_MAX),
         picture: assets::picture(&product.sku),
+        few_max: FEW_MAX,
         live_href: format!("/api/v1/products/{id}/live"),
         sku: product.sku,
         name: product.name,

@@ -68,11 +68,13 @@ impl Language {
         self.texts().text(key, None)
     }
 
-    /// A text with a gap that is filled in.
-    pub fn text_with(self, key: &str, name: &str, value: impl Into<FluentValue<'static>>) -> String {
-        let mut gaps = FluentArgs::new();
-        gaps.set(name.to_owned(), value);
-        self.texts().text(key, Some(&gaps))
+    /// A text with gaps that are filled in.
+    pub fn text_with<const N: usize>(
+        self,
+        key: &str,
+        gaps: [(&'static str, FluentValue<'static>); N],
+    ) -> String {
+        self.texts().text(key, Some(&gaps.into_iter().collect()))
     }
 
     /// A whole number.
@@ -97,11 +99,8 @@ impl Language {
         }
         let code = money.currency.as_str();
         let symbol = SYMBOLS.iter().find(|(known, _)| *known == code);
-        let symbol = symbol.map_or_else(|| format!("{code}\u{a0}"), |(_, symbol)| (*symbol).to_owned());
-        let mut gaps = FluentArgs::new();
-        gaps.set("symbol", symbol.trim_end().to_owned());
-        gaps.set("amount", amount);
-        texts.text("money", Some(&gaps))
+        let (key, symbol) = symbol.map_or(("money-code", code), |(_, symbol)| ("money", symbol));
+        self.text_with(key, [("symbol", symbol.to_owned().into()), ("amount", amount.into())])
     }
 
     /// A moment, in UTC.
@@ -187,6 +186,7 @@ mod tests {
         assert_eq!([English.number(1_234_567), English.number(-12)], ["1,234,567", "−12"]);
         assert_eq!(Vietnamese.number(1_234_567), "1.234.567");
         assert_eq!(English.money(money(123_456, "EUR")), "€1,234.56");
+        assert_eq!(English.money(money(-100_000, "CHF")), "CHF\u{a0}−1,000.00");
         assert_eq!(Vietnamese.money(money(5_000_000, "VND")), "5.000.000\u{a0}₫");
         assert_eq!(Vietnamese.money(money(5, "USD")), "0,05\u{a0}$");
     }

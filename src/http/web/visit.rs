@@ -73,10 +73,10 @@ pub struct Choice {
 
 /// What pages can say once at the top, by what `notice=` in the address says.
 const NOTICES: [(&str, &str); 5] = [
-    ("added", "notice-added"),
-    ("cancelled", "notice-cancelled"),
-    ("cancelling", "notice-cancelling"),
+    ("added", "notice-put-into-basket"),
+    ("cancelled", "notice-order-cancelled"),
     ("signed-in", "notice-signed-in"),
+    ("signed-up", "notice-signed-up"),
     ("signed-out", "notice-signed-out"),
 ];
 
@@ -85,8 +85,8 @@ impl Page {
         self.language.text(key)
     }
 
-    pub fn t1(&self, key: &str, name: &str, value: impl Gap) -> String {
-        self.language.text_with(key, name, value.fill())
+    pub fn t1(&self, key: &str, name: &'static str, value: impl Gap) -> String {
+        self.language.text_with(key, [(name, value.fill())])
     }
 
     pub fn asset(&self, name: &str) -> &'static str {
@@ -152,7 +152,7 @@ impl Visit {
         let language = self.language;
         let choice = |choice: Language| Choice {
             code: choice.code(),
-            name: choice.text("language-name"),
+            name: language.text(&format!("language-{}", choice.code())),
             current: choice == language,
         };
         Page {

@@ -96,6 +96,7 @@ fn write_config(state: &Path) -> Result<(), String> {
          challenge_base = \"https://{SHARED}\"\n\
          [auth]\nsecret = \"{AUTH_SECRET}\"\n\
          [cluster]\nservers = {}\n\
+         [sale]\nanswer_within_ms = 3500\n\
          [log]\nformat = \"json\"\n",
         state.join("shop").display(),
         mysql::USER,
