@@ -17,8 +17,8 @@ function say(text) {
   }, Math.max(0, saidAt + SAY_EVERY_MS - performance.now()));
 }
 
-// A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing.
-// Whoever comes back is told at once where things stand.
+// A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing; whoever comes
+// back is told at once where things stand.
 function follow(address, type, heard, connected = () => {}) {
   let source = null;
   const close = () => {
@@ -28,7 +28,7 @@ function follow(address, type, heard, connected = () => {}) {
   };
   const look = () => {
     if (document.hidden) return close();
-    // The browser itself connects again after a failure, unless it was told for good that it may not.
+    // The browser itself connects again after a failure.
     if (source && source.readyState !== EventSource.CLOSED) return;
     source = new EventSource(address);
     source.onopen = () => connected(true);
@@ -42,13 +42,13 @@ function follow(address, type, heard, connected = () => {}) {
   };
   document.addEventListener("visibilitychange", look);
   addEventListener("pageshow", look);
-  // An open stream would keep the page out of the cache for going back.
+  // An open stream would keep the page out of the back/forward cache.
   addEventListener("pagehide", close);
   look();
   return stop;
 }
 
-// ── Product: what is left, as it falls ──
+// Product: what is left, as it falls
 
 const offer = document.querySelector(".stub[data-live]");
 if (offer) {
@@ -81,7 +81,7 @@ if (offer) {
   );
 }
 
-// ── Order: the same page again, only the part that moves ──
+// Order: the same page again, only the part that moves
 
 let order = document.querySelector("#order[data-live]:not([data-live=''])");
 if (order) {
@@ -102,7 +102,7 @@ if (order) {
         // Signed out meanwhile: the whole page says what to do.
         else if (answer.redirected || answer.status === 401) location.reload();
       } catch {
-        // The network is away; the stream comes back with it and tells again.
+        // Without a network; the stream comes back with it and tells again.
       }
     }
     asking = false;
@@ -117,7 +117,7 @@ if (order) {
     order = next;
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     if (focused) {
-      // Where the focused thing has gone (there is nothing to cancel any more) reading goes on at the heading.
+      // Where what had the focus is gone, reading goes on at the heading.
       const heading = order.querySelector("h1");
       heading.tabIndex = -1;
       (twin(focused) ?? heading).focus({ preventScroll: true });
@@ -127,20 +127,16 @@ if (order) {
     say(heading === before ? step : `${order.querySelector(".badge").textContent}. ${heading}`);
     if (!order.dataset.live) stop();
   };
-  const twin = (old) => {
-    if (old.id) return document.getElementById(old.id);
-    if (old.localName === "summary") return document.getElementById(old.parentElement.id)?.querySelector("summary");
-    const href = old.getAttribute("href");
-    return href && order.querySelector(`a[href="${CSS.escape(href)}"]`);
-  };
+  const twin = ({ id, attributes }) =>
+    document.getElementById(id) ?? order.querySelector(`a[href="${CSS.escape(attributes.href?.value)}"]`);
 }
 
-// ── Forms ──
+// Forms
 
-// The second click of a double click does nothing. Buttons are not disabled, or the one that was pressed would not be sent.
+// The second click of a double click does nothing. Disabled buttons would not be sent, so they only say they are.
 const mark = (form, sent) => {
   form.toggleAttribute("data-sent", sent);
-  for (const button of form.querySelectorAll("[type=submit]")) button.ariaDisabled = sent ? "true" : null;
+  for (const button of form.querySelectorAll("[type=submit]")) button.ariaDisabled = sent || null;
 };
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -161,22 +157,30 @@ document.addEventListener("click", (event) => {
   if (input.value !== before) input.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
-// A changed quantity in the basket is sent by itself once the last click is a moment ago, and the focus is where it
-// was when the page is back.
+// A changed quantity in the basket is sent by itself a moment after the last click, and the focus comes back with the
+// page. Whoever goes to the checkout meanwhile sees the new sum first.
 const SEND_AFTER_MS = 600;
 const FOCUS = "holdfast-focus";
-for (const form of document.querySelectorAll("form[data-send-on-change]")) {
-  let timer = 0;
-  form.addEventListener("change", () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      if (!form.reportValidity()) return;
-      const at = [...form.elements].indexOf(document.activeElement);
-      if (at >= 0) sessionStorage.setItem(FOCUS, `${form.elements.quantity.id} ${at}`);
-      form.requestSubmit();
-    }, SEND_AFTER_MS);
-  });
-}
+let unsent = null;
+let sendTimer = 0;
+const send = () => {
+  if (!unsent?.reportValidity()) return;
+  const at = [...unsent.elements].indexOf(document.activeElement);
+  sessionStorage.setItem(FOCUS, `${unsent.elements.quantity.id} ${at}`);
+  unsent.requestSubmit();
+};
+document.addEventListener("change", ({ target: { form } }) => {
+  if (!form?.hasAttribute("data-send-on-change")) return;
+  if (unsent && unsent !== form) send();
+  unsent = form;
+  clearTimeout(sendTimer);
+  sendTimer = setTimeout(send, SEND_AFTER_MS);
+});
+document.querySelector("a[href='/checkout']")?.addEventListener("click", (event) => {
+  if (!unsent) return;
+  event.preventDefault();
+  send();
+});
 const [fieldId, at] = (sessionStorage.getItem(FOCUS) ?? "").split(" ");
 sessionStorage.removeItem(FOCUS);
 document.getElementById(fieldId)?.form.elements[at]?.focus();
@@ -194,15 +198,15 @@ if (menu) {
   });
 }
 
-// ── A message that asks to come back in a moment ──
+// A message that asks to come back in a moment
 
 const retry = document.querySelector("[data-retry]");
 if (retry) {
   let left = Number(retry.textContent);
   setInterval(() => {
     left -= 1;
-    if (left > 0) retry.textContent = number.format(left);
-    // Not again and again while the answer is on its way.
+    if (left > 0) retry.textContent = left;
+    // Once, not again and again while the answer is on its way.
     else if (left === 0) location.reload();
   }, 1000);
 }

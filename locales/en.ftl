@@ -133,7 +133,6 @@ order-failed-heading = This did not work out
 order-cancelled-heading = Taken back
 order-lines = Products of this order
 product = Product
-quantity-and-price = Quantity and price
 sum = Sum
 order-way = Progress
 order-moves = Load this page again to see how it goes on.

@@ -129,7 +129,6 @@ order-failed-heading = Mua hàng không thành công
 order-cancelled-heading = Đơn hàng đã hủy
 order-lines = Các sản phẩm trong đơn hàng này
 product = Sản phẩm
-quantity-and-price = Số lượng và đơn giá
 sum = Thành tiền
 order-way = Tiến trình
 order-moves = Hãy tải lại trang để xem tiến trình tiếp theo.
