@@ -2,7 +2,7 @@
 
 const lang = document.documentElement.lang;
 const number = new Intl.NumberFormat(lang);
-const clock = new Intl.DateTimeFormat(lang, { timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(lang, { timeStyle: "medium", hourCycle: "h23" });
 const announcer = document.getElementById("say");
 
 // A number that falls many times a second would drown a screen reader: what is newest is said, every 5 s at most.
@@ -35,17 +35,15 @@ function follow(address, type, heard, connected = () => {}) {
     source.onerror = () => connected(false);
     source.addEventListener(type, heard);
   };
-  const stop = () => {
-    document.removeEventListener("visibilitychange", look);
-    removeEventListener("pageshow", look);
-    close();
-  };
-  document.addEventListener("visibilitychange", look);
-  addEventListener("pageshow", look);
+  const done = new AbortController();
+  const { signal } = done;
+  signal.onabort = close;
+  document.addEventListener("visibilitychange", look, { signal });
+  addEventListener("pageshow", look, { signal });
   // An open stream would keep the page out of the back/forward cache.
-  addEventListener("pagehide", close);
+  addEventListener("pagehide", close, { signal });
   look();
-  return stop;
+  return () => done.abort();
 }
 
 // Product: what is left, as it falls
@@ -83,8 +81,15 @@ if (offer) {
 
 // Order: the same page again, only the part that moves
 
+const ASK_AGAIN_MS = 1000;
 let order = document.querySelector("#order[data-live]:not([data-live=''])");
 if (order) {
+  const ask = async () => {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Part": "order" } });
+    // Signed out meanwhile: the whole page says what to do.
+    if (answer.redirected || answer.status === 401) location.reload();
+    return answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("order");
+  };
   let asking = false;
   let again = false;
   const refresh = async () => {
@@ -94,15 +99,12 @@ if (order) {
     asking = true;
     while (again) {
       again = false;
-      try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Part": "order" } });
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const next = answer.ok && page.getElementById("order");
-        if (next) replace(next);
-        // Signed out meanwhile: the whole page says what to do.
-        else if (answer.redirected || answer.status === 401) location.reload();
-      } catch {
-        // Without a network; the stream comes back with it and tells again.
+      const next = await ask().catch(() => null);
+      if (next) replace(next);
+      else {
+        // The stream never tells the same twice, so this is asked until it is answered.
+        await new Promise((wake) => setTimeout(wake, ASK_AGAIN_MS));
+        again = true;
       }
     }
     asking = false;
@@ -116,15 +118,12 @@ if (order) {
     order.replaceWith(next);
     order = next;
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    if (focused) {
-      // Where what had the focus is gone, reading goes on at the heading.
-      const heading = order.querySelector("h1");
-      heading.tabIndex = -1;
-      (twin(focused) ?? heading).focus({ preventScroll: true });
-    }
-    const heading = order.querySelector("h1").textContent;
+    const heading = order.querySelector("h1");
+    // Where what had the focus is gone, reading goes on at the heading.
+    heading.tabIndex = -1;
+    if (focused) (twin(focused) ?? heading).focus({ preventScroll: true });
     const step = order.querySelector("[aria-current] b")?.textContent ?? "";
-    say(heading === before ? step : `${order.querySelector(".badge").textContent}. ${heading}`);
+    say(heading.textContent === before ? step : `${order.querySelector(".badge").textContent}. ${heading.textContent}`);
     if (!order.dataset.live) stop();
   };
   const twin = ({ id, attributes }) =>
@@ -187,16 +186,12 @@ document.getElementById(fieldId)?.form.elements[at]?.focus();
 
 // The account's menu closes like a menu.
 const menu = document.querySelector("details.menu");
-if (menu) {
-  document.addEventListener("click", (event) => {
-    if (!menu.contains(event.target)) menu.open = false;
-  });
-  menu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    menu.open = false;
-    menu.querySelector("summary").focus();
-  });
-}
+document.addEventListener("click", ({ target }) => menu?.contains(target) || menu?.removeAttribute("open"));
+menu?.addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape") return;
+  menu.open = false;
+  menu.firstElementChild.focus();
+});
 
 // A message that asks to come back in a moment
 
