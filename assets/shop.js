@@ -19,20 +19,20 @@ function say(text) {
 
 // A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing; whoever comes
 // back is told at once where things stand.
-function follow(address, type, heard, connected = () => {}) {
+function follow(address, type, heard, connected) {
   let source = null;
   const close = () => {
     source?.close();
     source = null;
-    connected(false);
+    connected?.(false);
   };
   const look = () => {
     if (document.hidden) return close();
     // The browser itself connects again after a failure.
     if (source && source.readyState !== EventSource.CLOSED) return;
     source = new EventSource(address);
-    source.onopen = () => connected(true);
-    source.onerror = () => connected(false);
+    source.onopen = () => connected?.(true);
+    source.onerror = () => connected?.(false);
     source.addEventListener(type, heard);
   };
   const done = new AbortController();
@@ -66,7 +66,7 @@ if (offer) {
     for (const button of offer.querySelectorAll(".actions button")) button.disabled = level === "none";
     offer.querySelector(".sold-out").hidden = level !== "none";
     if (available === known) return;
-    label.dataset.moved = available < known ? "down" : "up";
+    label.dataset.moved = "";
     known = available;
     say(label.textContent);
   };
@@ -184,14 +184,9 @@ const [fieldId, at] = (sessionStorage.getItem(FOCUS) ?? "").split(" ");
 sessionStorage.removeItem(FOCUS);
 document.getElementById(fieldId)?.form.elements[at]?.focus();
 
-// The account's menu closes like a menu.
+// The account's menu closes when something else is pressed.
 const menu = document.querySelector("details.menu");
 document.addEventListener("click", ({ target }) => menu?.contains(target) || menu?.removeAttribute("open"));
-menu?.addEventListener("keydown", ({ key }) => {
-  if (key !== "Escape") return;
-  menu.open = false;
-  menu.firstElementChild.focus();
-});
 
 // A message that asks to come back in a moment
 

@@ -45,7 +45,7 @@ title-sign-up = Open an account
 
 catalogue-heading = Here until they’re gone.
 catalogue-lead = Every number is the real one, this very moment.
-catalogue-results = Found for “{ $q }”
+catalogue-results = Results for “{ $q }”
 catalogue-empty = Nothing here matches.
 catalogue-all = Show everything
 categories = Categories
