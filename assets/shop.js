@@ -1,4 +1,4 @@
-// What open pages do by themselves: follow stock and orders, spare clicks. Everything works without it, too.
+// What open pages do by themselves: follow stock and orders, spare clicks. All of it works without, too.
 
 const lang = document.documentElement.lang;
 const number = new Intl.NumberFormat(lang);
@@ -28,7 +28,6 @@ function follow(address, type, heard, connected) {
   };
   const look = () => {
     if (document.hidden) return close();
-    // The browser itself connects again after a failure.
     if (source && source.readyState !== EventSource.CLOSED) return;
     source = new EventSource(address);
     source.onopen = () => connected?.(true);
@@ -51,7 +50,7 @@ function follow(address, type, heard, connected) {
 const offer = document.querySelector(".stub[data-live]");
 if (offer) {
   const label = offer.querySelector(".left");
-  const time = offer.querySelector("time");
+  const time = offer.querySelector(".when");
   const quantity = offer.querySelector("#quantity");
   const quantityMax = Number(quantity.max);
   let known = Number(offer.dataset.available);
@@ -184,7 +183,7 @@ const [fieldId, at] = (sessionStorage.getItem(FOCUS) ?? "").split(" ");
 sessionStorage.removeItem(FOCUS);
 document.getElementById(fieldId)?.form.elements[at]?.focus();
 
-// The account's menu closes when something else is pressed.
+// The account's menu closes when another place is pressed.
 const menu = document.querySelector("details.menu");
 document.addEventListener("click", ({ target }) => menu?.contains(target) || menu?.removeAttribute("open"));
 

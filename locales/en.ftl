@@ -25,7 +25,6 @@ language = Language
 language-en = English
 language-vi = Tiếng Việt
 api = API for developers
-pages = Pages
 first-page = Back to the start
 next-page = More
 problem = That did not work

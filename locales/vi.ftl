@@ -21,7 +21,6 @@ language = Ngôn ngữ
 language-en = English
 language-vi = Tiếng Việt
 api = API cho lập trình viên
-pages = Trang
 first-page = Về trang đầu
 next-page = Xem thêm
 problem = Chưa thực hiện được
