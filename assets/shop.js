@@ -1,8 +1,8 @@
-// What open pages do by themselves: follow stock and orders, spare clicks. Everything works without it, too.
+// What open pages do by themselves: follow stock and orders, spare clicks. All of it works without, too.
 
 const lang = document.documentElement.lang;
 const number = new Intl.NumberFormat(lang);
-const clock = new Intl.DateTimeFormat(lang, { timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(lang, { timeStyle: "medium", hourCycle: "h23" });
 const announcer = document.getElementById("say");
 
 // A number that falls many times a second would drown a screen reader: what is newest is said, every 5 s at most.
@@ -17,43 +17,40 @@ function say(text) {
   }, Math.max(0, saidAt + SAY_EVERY_MS - performance.now()));
 }
 
-// A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing.
-// Whoever comes back is told at once where things stand.
-function follow(address, type, heard, connected = () => {}) {
+// A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing; whoever comes
+// back is told at once where things stand.
+function follow(address, type, heard, connected) {
   let source = null;
   const close = () => {
     source?.close();
     source = null;
-    connected(false);
+    connected?.(false);
   };
   const look = () => {
     if (document.hidden) return close();
-    // The browser itself connects again after a failure, unless it was told for good that it may not.
     if (source && source.readyState !== EventSource.CLOSED) return;
     source = new EventSource(address);
-    source.onopen = () => connected(true);
-    source.onerror = () => connected(false);
+    source.onopen = () => connected?.(true);
+    source.onerror = () => connected?.(false);
     source.addEventListener(type, heard);
   };
-  const stop = () => {
-    document.removeEventListener("visibilitychange", look);
-    removeEventListener("pageshow", look);
-    close();
-  };
-  document.addEventListener("visibilitychange", look);
-  addEventListener("pageshow", look);
-  // An open stream would keep the page out of the cache for going back.
-  addEventListener("pagehide", close);
+  const done = new AbortController();
+  const { signal } = done;
+  signal.onabort = close;
+  document.addEventListener("visibilitychange", look, { signal });
+  addEventListener("pageshow", look, { signal });
+  // An open stream would keep the page out of the back/forward cache.
+  addEventListener("pagehide", close, { signal });
   look();
-  return stop;
+  return () => done.abort();
 }
 
-// ── Product: what is left, as it falls ──
+// Product: what is left, as it falls
 
 const offer = document.querySelector(".stub[data-live]");
 if (offer) {
   const label = offer.querySelector(".left");
-  const time = offer.querySelector("time");
+  const time = offer.querySelector(".when");
   const quantity = offer.querySelector("#quantity");
   const quantityMax = Number(quantity.max);
   let known = Number(offer.dataset.available);
@@ -68,7 +65,7 @@ if (offer) {
     for (const button of offer.querySelectorAll(".actions button")) button.disabled = level === "none";
     offer.querySelector(".sold-out").hidden = level !== "none";
     if (available === known) return;
-    label.dataset.moved = available < known ? "down" : "up";
+    label.dataset.moved = "";
     known = available;
     say(label.textContent);
   };
@@ -81,10 +78,17 @@ if (offer) {
   );
 }
 
-// ── Order: the same page again, only the part that moves ──
+// Order: the same page again, only the part that moves
 
+const ASK_AGAIN_MS = 1000;
 let order = document.querySelector("#order[data-live]:not([data-live=''])");
 if (order) {
+  const ask = async () => {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Part": "order" } });
+    // Signed out meanwhile: the whole page says what to do.
+    if (answer.redirected || answer.status === 401) location.reload();
+    return answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("order");
+  };
   let asking = false;
   let again = false;
   const refresh = async () => {
@@ -94,15 +98,12 @@ if (order) {
     asking = true;
     while (again) {
       again = false;
-      try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Part": "order" } });
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const next = answer.ok && page.getElementById("order");
-        if (next) replace(next);
-        // Signed out meanwhile: the whole page says what to do.
-        else if (answer.redirected || answer.status === 401) location.reload();
-      } catch {
-        // The network is away; the stream comes back with it and tells again.
+      const next = await ask().catch(() => null);
+      if (next) replace(next);
+      else {
+        // The stream never tells the same twice, so this is asked until it is answered.
+        await new Promise((wake) => setTimeout(wake, ASK_AGAIN_MS));
+        again = true;
       }
     }
     asking = false;
@@ -116,31 +117,24 @@ if (order) {
     order.replaceWith(next);
     order = next;
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    if (focused) {
-      // Where the focused thing has gone (there is nothing to cancel any more) reading goes on at the heading.
-      const heading = order.querySelector("h1");
-      heading.tabIndex = -1;
-      (twin(focused) ?? heading).focus({ preventScroll: true });
-    }
-    const heading = order.querySelector("h1").textContent;
+    const heading = order.querySelector("h1");
+    // Where what had the focus is gone, reading goes on at the heading.
+    heading.tabIndex = -1;
+    if (focused) (twin(focused) ?? heading).focus({ preventScroll: true });
     const step = order.querySelector("[aria-current] b")?.textContent ?? "";
-    say(heading === before ? step : `${order.querySelector(".badge").textContent}. ${heading}`);
+    say(heading.textContent === before ? step : `${order.querySelector(".badge").textContent}. ${heading.textContent}`);
     if (!order.dataset.live) stop();
   };
-  const twin = (old) => {
-    if (old.id) return document.getElementById(old.id);
-    if (old.localName === "summary") return document.getElementById(old.parentElement.id)?.querySelector("summary");
-    const href = old.getAttribute("href");
-    return href && order.querySelector(`a[href="${CSS.escape(href)}"]`);
-  };
+  const twin = ({ id, attributes }) =>
+    document.getElementById(id) ?? order.querySelector(`a[href="${CSS.escape(attributes.href?.value)}"]`);
 }
 
-// ── Forms ──
+// Forms
 
-// The second click of a double click does nothing. Buttons are not disabled, or the one that was pressed would not be sent.
+// The second click of a double click does nothing. Disabled buttons would not be sent, so they only say they are.
 const mark = (form, sent) => {
   form.toggleAttribute("data-sent", sent);
-  for (const button of form.querySelectorAll("[type=submit]")) button.ariaDisabled = sent ? "true" : null;
+  for (const button of form.querySelectorAll("[type=submit]")) button.ariaDisabled = sent || null;
 };
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -161,48 +155,47 @@ document.addEventListener("click", (event) => {
   if (input.value !== before) input.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
-// A changed quantity in the basket is sent by itself once the last click is a moment ago, and the focus is where it
-// was when the page is back.
+// A changed quantity in the basket is sent by itself a moment after the last click, and the focus comes back with the
+// page. Whoever goes to the checkout meanwhile sees the new sum first.
 const SEND_AFTER_MS = 600;
 const FOCUS = "holdfast-focus";
-for (const form of document.querySelectorAll("form[data-send-on-change]")) {
-  let timer = 0;
-  form.addEventListener("change", () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      if (!form.reportValidity()) return;
-      const at = [...form.elements].indexOf(document.activeElement);
-      if (at >= 0) sessionStorage.setItem(FOCUS, `${form.elements.quantity.id} ${at}`);
-      form.requestSubmit();
-    }, SEND_AFTER_MS);
-  });
-}
+let unsent = null;
+let sendTimer = 0;
+const send = () => {
+  if (!unsent?.reportValidity()) return;
+  const at = [...unsent.elements].indexOf(document.activeElement);
+  sessionStorage.setItem(FOCUS, `${unsent.elements.quantity.id} ${at}`);
+  unsent.requestSubmit();
+};
+document.addEventListener("change", ({ target: { form } }) => {
+  if (!form?.hasAttribute("data-send-on-change")) return;
+  if (unsent && unsent !== form) send();
+  unsent = form;
+  clearTimeout(sendTimer);
+  sendTimer = setTimeout(send, SEND_AFTER_MS);
+});
+document.querySelector("a[href='/checkout']")?.addEventListener("click", (event) => {
+  if (!unsent) return;
+  event.preventDefault();
+  send();
+});
 const [fieldId, at] = (sessionStorage.getItem(FOCUS) ?? "").split(" ");
 sessionStorage.removeItem(FOCUS);
 document.getElementById(fieldId)?.form.elements[at]?.focus();
 
-// The account's menu closes like a menu.
+// The account's menu closes when another place is pressed.
 const menu = document.querySelector("details.menu");
-if (menu) {
-  document.addEventListener("click", (event) => {
-    if (!menu.contains(event.target)) menu.open = false;
-  });
-  menu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    menu.open = false;
-    menu.querySelector("summary").focus();
-  });
-}
+document.addEventListener("click", ({ target }) => menu?.contains(target) || menu?.removeAttribute("open"));
 
-// ── A message that asks to come back in a moment ──
+// A message that asks to come back in a moment
 
 const retry = document.querySelector("[data-retry]");
 if (retry) {
   let left = Number(retry.textContent);
   setInterval(() => {
     left -= 1;
-    if (left > 0) retry.textContent = number.format(left);
-    // Not again and again while the answer is on its way.
+    if (left > 0) retry.textContent = left;
+    // Once, not again and again while the answer is on its way.
     else if (left === 0) location.reload();
   }, 1000);
 }
