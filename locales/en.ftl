@@ -7,6 +7,7 @@ number-decimal = .
 money = { $symbol }{ $amount }
 money-code = { $symbol }{"\u00A0"}{ $amount }
 moment-format = %-d %b %Y, %H:%M UTC
+clock-format = %H:%M:%S UTC
 
 ## The frame of every page
 

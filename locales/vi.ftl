@@ -7,6 +7,7 @@ number-decimal = ,
 money = { $amount }{"\u00A0"}{ $symbol }
 money-code = { $amount }{"\u00A0"}{ $symbol }
 moment-format = %H:%M %d/%m/%Y (UTC)
+clock-format = %H:%M:%S UTC
 
 ## Khung của mọi trang
 

@@ -224,7 +224,9 @@ mod tests {
         assert!(!forms.verify(&signature, visitor, None));
         assert!(!forms.verify(&signature, visitor, Some(UserId(8))));
         let (_, mac) = signature.split_once('.').expect("a signature");
-        for forged in ["", ".", "0.", &format!("1.{mac}"), &format!("99999999999.{mac}"), &signature[1..], "1.é"] {
+        for forged in
+            ["", ".", "0.", &format!("1.{mac}"), &format!("99999999999.{mac}"), &signature[1..], "1.é"]
+        {
             assert!(!forms.verify(forged, visitor, user), "{forged}");
         }
         let other = Forms::new(&"another secret".to_owned().into(), Arc::new(SystemClock));

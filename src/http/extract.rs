@@ -81,7 +81,10 @@ impl IdempotencyKey {
     /// It is no key.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         let missing = || {
-            Problem::new(Kind::IdempotencyKeyMissing, "The header Idempotency-Key has to be visible ASCII characters.")
+            Problem::new(
+                Kind::IdempotencyKeyMissing,
+                "The header Idempotency-Key has to be visible ASCII characters.",
+            )
         };
         let key = text.trim();
         if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {

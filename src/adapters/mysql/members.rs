@@ -36,8 +36,9 @@ const LAG_MAX_MS: i64 = 2_000;
 /// it has all that there is, as a rule.
 const LAG_WITHOUT_WRITER_MAX_MS: i64 = 60_000;
 
-/// Without a member that can be written for so long, buyers are not kept waiting for one.
-const DOWN_AFTER: Duration = Duration::from_secs(1);
+/// Without a member that can be written for so long, buyers are not kept waiting for one. A primary that hands over in
+/// an orderly way is replaced before that.
+const DOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a connection that is given up may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);

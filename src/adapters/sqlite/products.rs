@@ -42,7 +42,9 @@ pub fn list(connection: &Connection, query: &ProductQuery) -> rusqlite::Result<V
 
 pub fn categories(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<String>> {
     connection
-        .prepare_cached("SELECT DISTINCT category FROM products WHERE category <> '' ORDER BY category LIMIT ?")?
+        .prepare_cached(
+            "SELECT DISTINCT category FROM products WHERE category <> '' ORDER BY category LIMIT ?",
+        )?
         .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect()
 }

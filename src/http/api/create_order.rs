@@ -82,14 +82,15 @@ pub async fn buy(
 ) -> Result<PurchaseAnswer, Problem> {
     let Wanted { lines, payment_token, expected_total } = wanted;
     let sale = &shop.config.sale;
-    let basket = Basket::new(lines.into_iter(), sale.lines_max, sale.quantity_max).map_err(|error| match error {
-        BasketError::Quantity { line, .. } => {
-            Problem::invalid(format!("/lines/{line}/quantity"), error.to_string())
-        }
-        BasketError::Empty | BasketError::TooManyLines { .. } => {
-            Problem::invalid("/lines", error.to_string())
-        }
-    })?;
+    let basket =
+        Basket::new(lines.into_iter(), sale.lines_max, sale.quantity_max).map_err(|error| match error {
+            BasketError::Quantity { line, .. } => {
+                Problem::invalid(format!("/lines/{line}/quantity"), error.to_string())
+            }
+            BasketError::Empty | BasketError::TooManyLines { .. } => {
+                Problem::invalid("/lines", error.to_string())
+            }
+        })?;
     if let Some(token) = &payment_token {
         text("/payment_token", token, 1, TOKEN_MAX)?;
     }
@@ -108,10 +109,7 @@ pub async fn buy(
 }
 
 /// What a buyer is told.
-pub fn answered(
-    answer: PurchaseAnswer,
-    lines: &[Object<CreateOrderLine>],
-) -> Result<Response, Problem> {
+pub fn answered(answer: PurchaseAnswer, lines: &[Object<CreateOrderLine>]) -> Result<Response, Problem> {
     match answer {
         PurchaseAnswer::Ended(Answer::Order(order)) => ended(&order),
         PurchaseAnswer::Ended(Answer::Elsewhere(order) | Answer::Stuck(order))

@@ -16,7 +16,7 @@ use crate::ports::ledger::Role;
 
 use super::forms::{Form, Nothing};
 use super::texts::Language;
-use super::visit::{Page, Visit};
+use super::visit::{Page, Visit, with_back};
 use super::{go_to, page};
 
 #[derive(Template)]
@@ -25,6 +25,8 @@ struct SignInPage {
     page: Page,
     email: String,
     back: String,
+    /// Where those go who have no account.
+    other_href: String,
     problem: String,
 }
 
@@ -34,7 +36,11 @@ struct SignUpPage {
     page: Page,
     email: String,
     back: String,
+    /// Where those go who have an account.
+    other_href: String,
     problem: String,
+    /// Which of the fields it is about, if one.
+    problem_field: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -56,29 +62,50 @@ pub struct SignForm {
 
 /// Shows where to sign in.
 pub async fn sign_in_page(visit: Visit, Query(Back { back, .. }): Query<Back>) -> Result<Response, Problem> {
-    let problem = String::new();
-    page(&SignInPage { page: visit.page_of("title-sign-in"), email: String::new(), back, problem })
+    page(&sign_in_form(&visit, String::new(), back, None))
+}
+
+fn sign_in_form(visit: &Visit, email: String, back: String, problem: Option<&Problem>) -> SignInPage {
+    SignInPage {
+        page: visit.page_of("title-sign-in"),
+        email,
+        other_href: with_back("/sign-up", &back),
+        back,
+        problem: problem.map(|problem| explained(visit, problem)).unwrap_or_default(),
+    }
 }
 
 /// Shows where to open an account.
 pub async fn sign_up_page(visit: Visit, Query(Back { back, .. }): Query<Back>) -> Result<Response, Problem> {
-    let problem = String::new();
-    page(&SignUpPage { page: visit.page_of("title-sign-up"), email: String::new(), back, problem })
+    page(&sign_up_form(&visit, String::new(), back, None))
+}
+
+fn sign_up_form(visit: &Visit, email: String, back: String, problem: Option<&Problem>) -> SignUpPage {
+    SignUpPage {
+        page: visit.page_of("title-sign-up"),
+        email,
+        other_href: with_back("/sign-in", &back),
+        back,
+        problem: problem.map(|problem| explained(visit, problem)).unwrap_or_default(),
+        problem_field: match problem.and_then(Problem::pointer) {
+            Some("/email") => "email",
+            Some("/password") => "password",
+            _ => "",
+        },
+    }
 }
 
 /// Signs in.
 pub async fn sign_in(
     State(shop): State<Shop>,
     visit: Visit,
-    Form(form): Form<SignForm>,
+    Form(SignForm { email, password, back }): Form<SignForm>,
 ) -> Result<Response, Problem> {
-    let SignForm { email, password, back } = form;
     match account_of(&shop, Credentials { email: email.clone(), password }).await {
         Ok(principal) => Ok(welcomed(&shop, &visit, principal, &back, "signed-in")),
         Err(problem) => {
-            let problem_text = explained(&visit, &problem);
-            let shown = SignInPage { page: visit.page_of("title-sign-in"), email, back, problem: problem_text };
-            Ok((problem.status(), page(&shown)?).into_response())
+            let shown = page(&sign_in_form(&visit, email, back, Some(&problem)))?;
+            Ok((problem.status(), shown).into_response())
         }
     }
 }
@@ -87,15 +114,13 @@ pub async fn sign_in(
 pub async fn sign_up(
     State(shop): State<Shop>,
     visit: Visit,
-    Form(form): Form<SignForm>,
+    Form(SignForm { email, password, back }): Form<SignForm>,
 ) -> Result<Response, Problem> {
-    let SignForm { email, password, back } = form;
     match open_account(&shop, Credentials { email: email.clone(), password }, Role::Customer).await {
         Ok(principal) => Ok(welcomed(&shop, &visit, principal, &back, "signed-up")),
         Err(problem) => {
-            let problem_text = explained(&visit, &problem);
-            let shown = SignUpPage { page: visit.page_of("title-sign-up"), email, back, problem: problem_text };
-            Ok((problem.status(), page(&shown)?).into_response())
+            let shown = page(&sign_up_form(&visit, email, back, Some(&problem)))?;
+            Ok((problem.status(), shown).into_response())
         }
     }
 }
@@ -163,7 +188,9 @@ mod tests {
         for own_address in ["/", "/orders?cursor=1", "/?q=%3Cscript%3E"] {
             assert_eq!(own(own_address), Some(own_address));
         }
-        for foreign in ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x", "/a b"] {
+        for foreign in
+            ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x", "/a b"]
+        {
             assert_eq!(own(foreign), None, "{foreign}");
         }
     }

@@ -124,7 +124,8 @@ fn accepted(headers: &HeaderMap) -> Option<&'static str> {
     let mut codings = values.flat_map(|value| value.split(',')).filter_map(|part| {
         let mut words = part.split(';').map(str::trim);
         let coding = words.next()?;
-        let refused = words.any(|word| matches!(word.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")));
+        let refused =
+            words.any(|word| matches!(word.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")));
         (!refused).then_some(coding)
     });
     let mut gzip = false;

@@ -42,16 +42,20 @@ impl BasketLines {
 
     /// Adds units of a product, as far as there is room.
     pub fn put(&mut self, product: ProductId, units: u32) {
-        match self.0.iter_mut().find(|(known, _)| *known == product) {
-            Some((_, present)) => *present = present.saturating_add(units).min(UNITS_MAX),
-            None if self.0.len() < LINES_MAX && units > 0 => self.0.push((product, units.min(UNITS_MAX))),
+        let units = units.min(UNITS_MAX);
+        match self.0.iter().position(|(known, _)| *known == product) {
+            Some(line) => self.0[line].1 = (self.0[line].1 + units).min(UNITS_MAX),
+            None if self.0.len() < LINES_MAX && units > 0 => self.0.push((product, units)),
             None => {}
         }
     }
 
     /// Makes it so many units of a product; none takes it out.
     pub fn set(&mut self, product: ProductId, units: u32) {
-        self.0.iter_mut().filter(|(known, _)| *known == product).for_each(|line| line.1 = units.min(UNITS_MAX));
+        self.0
+            .iter_mut()
+            .filter(|(known, _)| *known == product)
+            .for_each(|line| line.1 = units.min(UNITS_MAX));
         self.0.retain(|(_, units)| *units > 0);
     }
 

@@ -130,7 +130,6 @@ struct Category {
 }
 
 struct Card {
-    id: i64,
     href: String,
     name: String,
     category: String,
@@ -156,11 +155,11 @@ pub async fn show(
         limit: PRODUCTS,
     };
     let (items, last) = shop.catalog.list(&query).await?;
-    let products = items.iter().map(|json| ShownProduct::read(json.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+    let products =
+        items.iter().map(|json| ShownProduct::read(json.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let next = last.filter(|_| products.len() == PRODUCTS);
     let language = visit.language;
     let cards = products.into_iter().map(|product| Card {
-        id: product.id,
         href: product.href(),
         price: product.price(language),
         stock_label: product.stock_label(language),

@@ -61,13 +61,15 @@ pub struct CheckoutForm {
     basket: String,
     total_minor: i64,
     currency: String,
+    /// None where there is nothing to pay.
+    #[serde(default)]
     card: String,
 }
 
 /// Shows what is about to be bought.
 pub async fn show(State(shop): State<Shop>, SignedIn(visit, _): SignedIn) -> Result<Response, Problem> {
     let basket = visit.basket.clone();
-    shown(&shop, &visit, &basket, CARDS[0], None).await
+    shown(&shop, &visit, &basket, CARDS[0], Attempt::New).await
 }
 
 /// Buys it.
@@ -83,7 +85,7 @@ pub async fn buy(
     let key = IdempotencyKey::parse(&form.key)?;
     let wanted = Wanted {
         lines: basket.lines().iter().map(|(product, units)| (*product, i64::from(*units))).collect(),
-        payment_token: Some(form.card.clone()),
+        payment_token: Some(form.card.clone()).filter(|card| !card.is_empty()),
         expected_total: Some(Money::new(form.total_minor, currency)),
     };
     let answer = create_order::buy(&shop, user, &key, wanted).await?;
@@ -95,10 +97,15 @@ pub async fn buy(
     }
     match create_order::answered(answer, &[]) {
         Ok(response) => Ok(response),
-        // Whoever has to wait is told so, and sends the same form again.
-        Err(problem) if problem.status() == StatusCode::SERVICE_UNAVAILABLE => Err(problem),
-        Err(problem) => shown(&shop, &visit, &basket, &form.card, Some(problem)).await,
+        Err(problem) => {
+            let attempt = Attempt::Failed { key: &form.key, problem };
+            shown(&shop, &visit, &basket, &form.card, attempt).await
+        }
     }
+}
+
+fn new_key(shop: &Shop) -> String {
+    shop.stores.clock.new_order_id().to_string()
 }
 
 /// The order of a purchase that has led to one.
@@ -115,18 +122,34 @@ fn order_of(answer: &PurchaseAnswer) -> Option<&Order> {
     }
 }
 
+/// What a form is made for.
+enum Attempt<'a> {
+    New,
+    Failed { key: &'a str, problem: Problem },
+}
+
 /// The page, with what went wrong.
 async fn shown(
     shop: &Shop,
     visit: &Visit,
     basket: &BasketLines,
     card: &str,
-    problem: Option<Problem>,
+    attempt: Attempt<'_>,
 ) -> Result<Response, Problem> {
     let language = visit.language;
     let account = match visit.principal {
-        Some(principal) => shop.stores.ledger.account(principal.user).await?,
+        // The page can do without.
+        Some(principal) => shop.stores.ledger.account(principal.user).await.ok().flatten(),
         None => None,
+    };
+    let (key, problem) = match attempt {
+        // Whether it was bought is not known: the same key tells, and buys it once.
+        Attempt::Failed { key, problem } if problem.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            (key.to_owned(), Some(problem))
+        }
+        // A key that was refused has left nothing behind, or is used up for good.
+        Attempt::Failed { problem, .. } => (new_key(shop), Some(problem)),
+        Attempt::New => (new_key(shop), None),
     };
     let Filled { lines, total } = fill(shop, basket).await?;
     // Without anything to pay for, the basket's own page says what is the matter.
@@ -134,7 +157,8 @@ async fn shown(
     let problem_lines = match &problem {
         Some(problem) if problem.slug() == "out-of-stock" => {
             let short = lines.iter().filter(|line| i64::from(line.units) > line.product.available);
-            let left = short.map(|line| format!("{}: {}", line.product.name, line.product.stock_label(language)));
+            let left =
+                short.map(|line| format!("{}: {}", line.product.name, line.product.stock_label(language)));
             left.collect()
         }
         _ => Vec::new(),
@@ -157,8 +181,7 @@ async fn shown(
         total: language.money(total),
         total_minor: total.minor,
         currency: total.currency.to_string(),
-        // What failed under a key has left nothing behind, or has used it up for good.
-        key: shop.stores.clock.new_order_id().to_string(),
+        key,
         cards: cards(language, card),
         email: account.map(|account| account.email).unwrap_or_default(),
         problem: problem.unwrap_or_default(),

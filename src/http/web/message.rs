@@ -96,7 +96,9 @@ fn words(slug: &str) -> (String, String) {
         "busy" => "busy",
         "unavailable" => "unavailable",
         "internal" => "internal",
-        "malformed-request" | "malformed-json" | "method-not-allowed" | "idempotency-key-missing" => "request",
+        "malformed-request" | "malformed-json" | "method-not-allowed" | "idempotency-key-missing" => {
+            "request"
+        }
         // What a shopper can do something about.
         _ => return ("problem".to_owned(), format!("problem-{slug}")),
     };

@@ -68,7 +68,6 @@ struct OrderPage {
 
 /// A step of the saga.
 struct Step {
-    name: &'static str,
     label: String,
     state: &'static str,
     state_label: String,
@@ -244,8 +243,7 @@ fn steps(language: Language, order: &Order, events: &[Event], waits_for_customer
         OrderStatus::Failed if payment != "failed" => "failed",
         _ => "todo",
     };
-    let step = |name: &'static str, state: &'static str, note: String| Step {
-        name,
+    let step = |name: &str, state: &'static str, note: String| Step {
         label: language.text(&format!("step-{name}")),
         state,
         state_label: language.text(&format!("state-{state}")),

@@ -51,7 +51,7 @@ pub async fn show(
         available: product.available,
         level: Level::of(product.available).word(),
         stock_label: product.stock_label(language),
-        as_of: language.moment(product.as_of),
+        as_of: language.clock(product.as_of),
         quantity_max: u32::try_from(product.available.max(1)).unwrap_or(UNITS_MAX).min(UNITS_MAX),
         picture: assets::picture(&product.sku),
         few_max: FEW_MAX,

@@ -36,8 +36,7 @@ static TEXTS: LazyLock<[Texts; 2]> = LazyLock::new(|| {
 const OTHERWISE: Language = Language::English;
 
 /// Signs of currencies; others are written by their code.
-const SYMBOLS: [(&str, &str); 5] =
-    [("EUR", "€"), ("GBP", "£"), ("JPY", "¥"), ("USD", "$"), ("VND", "₫")];
+const SYMBOLS: [(&str, &str); 5] = [("EUR", "€"), ("GBP", "£"), ("JPY", "¥"), ("USD", "$"), ("VND", "₫")];
 
 impl Language {
     /// Every language there is.
@@ -105,8 +104,17 @@ impl Language {
 
     /// A moment, in UTC.
     pub fn moment(self, at: Timestamp) -> String {
+        self.written(at, "moment-format")
+    }
+
+    /// The time of day, in UTC.
+    pub fn clock(self, at: Timestamp) -> String {
+        self.written(at, "clock-format")
+    }
+
+    fn written(self, at: Timestamp, format: &str) -> String {
         let Ok(time) = jiff::Timestamp::from_millisecond(at.0) else { return at.to_string() };
-        time.strftime(&self.text("moment-format")).to_string()
+        time.strftime(&self.text(format)).to_string()
     }
 
     fn texts(self) -> &'static Texts {
@@ -204,7 +212,9 @@ mod tests {
         let keys = |text: &str| -> BTreeSet<String> {
             let named = |line: &str| {
                 let (key, _) = line.split_once(" =")?;
-                key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-').then(|| key.to_owned())
+                key.chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+                    .then(|| key.to_owned())
             };
             text.lines().filter(|line| !line.starts_with([' ', '#'])).filter_map(named).collect()
         };

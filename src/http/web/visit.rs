@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::CookieJar;
@@ -242,23 +242,34 @@ impl FromRequestParts<Shop> for SignedIn {
 
 /// The address of the page to sign in on that comes back to `here`.
 pub fn sign_in_from(here: &str) -> String {
-    let back = serde_urlencoded::to_string([("back", here)]).unwrap_or_default();
-    format!("/sign-in?{back}")
+    with_back("/sign-in", here)
+}
+
+/// The address of a page that leads back to `back`.
+pub fn with_back(address: &str, back: &str) -> String {
+    match serde_urlencoded::to_string([("back", back)]) {
+        Ok(query) if !back.is_empty() => format!("{address}?{query}"),
+        _ => address.to_owned(),
+    }
 }
 
 /// Finds out who looks before a page is made, and afterwards makes it safe to show.
 pub async fn accompany(State(shop): State<Shop>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let visit = Arc::new(Visit::of(&shop, &parts));
-    let is_new = !CookieJar::from_headers(&parts.headers).get(VISITOR).is_some_and(|cookie| is_visitor(cookie.value()));
+    let is_new = !CookieJar::from_headers(&parts.headers)
+        .get(VISITOR)
+        .is_some_and(|cookie| is_visitor(cookie.value()));
     parts.extensions.insert(Arc::clone(&visit));
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if message::is_problem(&response) {
         response = message::told(&visit, response).await;
     }
-    let sets_visitor = response.headers().get_all(header::SET_COOKIE).iter().any(|value| {
-        value.as_bytes().starts_with(VISITOR.as_bytes())
-    });
+    let sets_visitor = response
+        .headers()
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .any(|value| value.as_bytes().starts_with(VISITOR.as_bytes()));
     if is_new && !sets_visitor {
         set(&mut response, &visit.cookie(VISITOR, visit.visitor.clone()));
     }
@@ -319,4 +330,3 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
-

@@ -15,7 +15,9 @@ async fn a_form_of_another_visitor_or_from_before_signing_in_does_nothing() {
     let own = ada.open("/").await.csrf();
     let longer = format!("{own}00");
     for csrf in [&*before, &*foreign, "", "1.00", &own[1..], &longer, "\u{fffd}"] {
-        for action in ["/basket", "/basket/lines", "/checkout", "/sign-in", "/sign-up", "/sign-out", "/language"] {
+        for action in
+            ["/basket", "/basket/lines", "/checkout", "/sign-in", "/sign-up", "/sign-out", "/language"]
+        {
             let fields = [("product", "1"), ("quantity", "1"), ("lang", "vi")];
             let answer = ada.post(action, csrf, &fields).await;
             assert_eq!(answer.status, 403, "{action} with {csrf:?}: {}", answer.text());
@@ -61,8 +63,12 @@ async fn scripts_in_names_and_words_are_shown_and_not_run() {
     };
     app.shop.stock_room.create_products(vec![product]).await.expect("created");
     let browser = Browser::new(&app);
-    let query = serde_urlencoded::to_string([("q", script)]).expect("a query");
-    let addresses = ["/".to_owned(), "/products/2".to_owned(), format!("/?{query}"), format!("/sign-in?back={script}").replace(' ', "%20")];
+    let with = |path: &str, name: &str| {
+        format!("{path}?{}", serde_urlencoded::to_string([(name, script)]).expect("a query"))
+    };
+    let plain = ["/", "/products/2"].map(str::to_owned);
+    let addresses =
+        plain.into_iter().chain([with("/", "q"), with("/", "category"), with("/sign-in", "back")]);
     for address in addresses {
         let page = browser.open(&address).await;
         for bad in ["<script>alert", "<img src=x", "\"'>"] {
@@ -105,8 +111,18 @@ async fn values_that_nobody_means_are_answered_clearly() {
     // A price that was not the one shown is not paid.
     let forged = format!("csrf={csrf}&key=b&basket=1x1&total_minor=1&currency=EUR&card=tok_ok");
     assert_eq!(browser.post_raw("/checkout", forged).await.status, 409);
-    for address in ["/products/0", "/products/-1", "/products/abc", "/products/777", "/orders/x",
-        "/orders/01a216b2-4f6f-7076-a43b-ff7136416a23", "/nothing-here", "/?cursor=x", "/?q=%ff%fe", "/orders?cursor=x"] {
+    for address in [
+        "/products/0",
+        "/products/-1",
+        "/products/abc",
+        "/products/777",
+        "/orders/x",
+        "/orders/01a216b2-4f6f-7076-a43b-ff7136416a23",
+        "/nothing-here",
+        "/?cursor=x",
+        "/?q=%ff%fe",
+        "/orders?cursor=x",
+    ] {
         let page = browser.open(address).await;
         assert!([200, 400, 404, 422].contains(&page.answer.status), "{address}: {}", page.answer.status);
         page.shows("<h1");
@@ -115,7 +131,12 @@ async fn values_that_nobody_means_are_answered_clearly() {
     broken.extend([0xff, 0xfe, 0x00]);
     assert_eq!(browser.post_raw("/basket", broken).await.status, 303);
     assert_eq!(browser.post_raw("/basket", vec![b'a'; 300_000]).await.status, 413);
-    for (cookie, value) in [("holdfast_session", "eyJhbGciOiJub25lIn0.e30."), ("holdfast_basket", "1x1-%ff-2x\u{7f}"), ("holdfast_visitor", "<script>"), ("holdfast_language", "xx")] {
+    for (cookie, value) in [
+        ("holdfast_session", "eyJhbGciOiJub25lIn0.e30."),
+        ("holdfast_basket", "1x1-%ff-2x"),
+        ("holdfast_visitor", "<script>"),
+        ("holdfast_language", "xx"),
+    ] {
         browser.set_cookie(cookie, value);
         browser.open("/basket").await.expect(200);
     }

@@ -39,11 +39,6 @@ impl Browser {
         self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
     }
 
-    /// Forgets everything.
-    pub fn forget(&self) {
-        self.cookies.borrow_mut().clear();
-    }
-
     /// Opens an address and follows where it leads.
     pub async fn open(&self, address: &str) -> Page {
         let answer = self.send(self.client.get(address)).await;
@@ -77,7 +72,8 @@ impl Browser {
     /// Opens an account for the visitor.
     pub async fn sign_up(&self, email: &str) -> Page {
         let page = self.open("/sign-up").await;
-        self.submit(&page, "/sign-up", &[("email", email), ("password", "a long password"), ("back", "")]).await
+        self.submit(&page, "/sign-up", &[("email", email), ("password", "a long password"), ("back", "")])
+            .await
     }
 
     async fn send(&self, request: Request<'_>) -> Answer {
@@ -141,7 +137,8 @@ impl Page {
     #[track_caller]
     pub fn field(&self, name: &str) -> String {
         let mark = format!("name=\"{name}\" value=\"");
-        let (_, after) = self.text().split_once(&mark).unwrap_or_else(|| panic!("no {name}: {}", self.text()));
+        let (_, after) =
+            self.text().split_once(&mark).unwrap_or_else(|| panic!("no {name}: {}", self.text()));
         after.split('"').next().expect("a value").to_owned()
     }
 
