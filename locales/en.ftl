@@ -23,7 +23,6 @@ sign-in = Sign in
 sign-out = Sign out
 sign-up = Open an account
 orders = Your orders
-admin = Administration
 basket = Basket
 items =
     { $n ->
@@ -120,8 +119,6 @@ card-timeout-after = No answer, but a payment
 card-timeout-after-hint = The bank stays silent and has taken the money: it is found, or given back.
 card-late = A late payment
 card-late-hint = The bank stays silent and takes the money a moment later.
-card-duplicate = A payment that is sent twice
-card-duplicate-hint = The bank hears of it twice; you pay once.
 card-3ds = A card that asks you first
 card-3ds-hint = You confirm the payment with your bank. What you chose is held for you meanwhile.
 
@@ -158,9 +155,6 @@ step-reserved = Holding what you chose
 step-created = Taking down the order
 step-paid = Payment
 step-confirmed = Confirmation
-step-refunded = Refund
-step-released = Back on sale
-step-cancelled = Cancellation
 state-done = Done
 state-now = Under way
 state-todo = Still to come
@@ -205,8 +199,6 @@ have-account = You have an account?
 ## What was done, shown once
 
 notice-put-into-basket = That is in your basket.
-notice-basket-updated = Your basket is up to date.
-notice-removed = { $name } is out of your basket.
 notice-signed-in = Welcome back.
 notice-signed-up = Welcome. Your account is open.
 notice-signed-out = You are signed out.
@@ -236,16 +228,7 @@ problem-internal = Something went wrong on our side. Please try again; you will 
 problem-sign-in = The address or the password is wrong.
 problem-email = This does not look like an e-mail address.
 problem-password = A password has { $min } to { $max } characters.
-problem-quantity = You can have 1 to { $max } of these.
-problem-lines = An order has { $max } different products at most.
-problem-basket-empty = Your basket is empty.
 problem-currencies = Products in different currencies cannot be bought together.
-problem-line =
-    { $left ->
-        [0] { $name }: sold out.
-       *[other] { $name }: only { $left } left.
-    }
-problem-total = It was { $before } and is { $now } now.
 
 ## Messages that take a page
 
@@ -264,9 +247,6 @@ error-internal = Something went wrong on our side, and we know of it. Orders are
 error-request-heading = We could not read that
 error-request = Your browser sent something that we cannot read. Nothing was changed.
 link-home = To the shop
-link-back = Back
 link-basket = To the basket
-link-orders = To your orders
-link-again = Try again
 retry-in = Trying again in
 seconds = s

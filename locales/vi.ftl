@@ -23,7 +23,6 @@ sign-in = Đăng nhập
 sign-out = Đăng xuất
 sign-up = Tạo tài khoản
 orders = Đơn hàng của bạn
-admin = Quản trị
 basket = Giỏ hàng
 items = { $n } sản phẩm
 language = Ngôn ngữ
@@ -116,8 +115,6 @@ card-timeout-after = Không phản hồi, nhưng đã trừ tiền
 card-timeout-after-hint = Ngân hàng im lặng nhưng đã trừ tiền: khoản này sẽ được tìm ra hoặc hoàn lại.
 card-late = Thanh toán chậm
 card-late-hint = Ngân hàng im lặng rồi trừ tiền muộn hơn một chút.
-card-duplicate = Yêu cầu gửi hai lần
-card-duplicate-hint = Ngân hàng nhận hai lần; bạn chỉ trả một lần.
 card-3ds = Thẻ cần bạn xác nhận
 card-3ds-hint = Bạn xác nhận với ngân hàng; trong lúc đó hàng được giữ cho bạn.
 
@@ -154,9 +151,6 @@ step-reserved = Giữ hàng
 step-created = Ghi nhận đơn hàng
 step-paid = Thanh toán
 step-confirmed = Xác nhận đơn hàng
-step-refunded = Hoàn tiền
-step-released = Trả hàng về kho
-step-cancelled = Hủy đơn hàng
 state-done = Xong
 state-now = Đang thực hiện
 state-todo = Chưa đến lượt
@@ -201,8 +195,6 @@ have-account = Bạn đã có tài khoản?
 ## Việc vừa làm xong, chỉ hiện một lần
 
 notice-put-into-basket = Đã thêm vào giỏ hàng.
-notice-basket-updated = Đã cập nhật giỏ hàng.
-notice-removed = Đã xóa { $name } khỏi giỏ hàng.
 notice-signed-in = Chào mừng bạn trở lại.
 notice-signed-up = Chào mừng bạn. Tài khoản đã được tạo.
 notice-signed-out = Bạn đã đăng xuất.
@@ -232,16 +224,7 @@ problem-internal = Đã có lỗi từ phía chúng tôi. Vui lòng thử lại;
 problem-sign-in = Địa chỉ email hoặc mật khẩu không đúng.
 problem-email = Đây có vẻ không phải là địa chỉ email.
 problem-password = Mật khẩu cần có từ { $min } đến { $max } ký tự.
-problem-quantity = Bạn có thể mua từ 1 đến { $max } sản phẩm này.
-problem-lines = Mỗi đơn hàng có nhiều nhất { $max } loại sản phẩm.
-problem-basket-empty = Giỏ hàng của bạn đang trống.
 problem-currencies = Không thể mua chung các sản phẩm khác loại tiền.
-problem-line =
-    { $left ->
-        [0] { $name }: đã hết hàng.
-       *[other] { $name }: chỉ còn { $left }.
-    }
-problem-total = Trước đó là { $before }, bây giờ là { $now }.
 
 ## Thông báo chiếm cả trang
 
@@ -260,9 +243,6 @@ error-internal = Đã có lỗi từ phía chúng tôi và chúng tôi đã ghi 
 error-request-heading = Không đọc được yêu cầu
 error-request = Trình duyệt của bạn đã gửi một yêu cầu mà chúng tôi không đọc được. Chưa có gì thay đổi.
 link-home = Về cửa hàng
-link-back = Quay lại
 link-basket = Đến giỏ hàng
-link-orders = Xem đơn hàng
-link-again = Thử lại
 retry-in = Tự thử lại sau
 seconds = giây

@@ -61,7 +61,6 @@ struct OrderPage {
     when: String,
     can_cancel: bool,
     cancel_href: String,
-    live_href: String,
     act_href: String,
     history: Vec<Past>,
 }
@@ -177,7 +176,6 @@ pub async fn show(
         when: language.moment(order.created_at),
         can_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
         cancel_href: format!("/orders/{id}/cancel"),
-        live_href: if settled { String::new() } else { format!("/orders/{id}/live") },
         act_href: action.map(|NextAction::RedirectToUrl { url }| url.to_string()).unwrap_or_default(),
         history: events.iter().map(|event| past(language, event)).collect(),
     };

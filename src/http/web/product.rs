@@ -30,7 +30,6 @@ struct ProductPage {
     as_of: String,
     quantity_max: u32,
     picture: &'static str,
-    live_href: String,
     few_max: i64,
 }
 
@@ -55,7 +54,6 @@ pub async fn show(
         quantity_max: u32::try_from(product.available.max(1)).unwrap_or(UNITS_MAX).min(UNITS_MAX),
         picture: assets::picture(&product.sku),
         few_max: FEW_MAX,
-        live_href: format!("/api/v1/products/{id}/live"),
         sku: product.sku,
         name: product.name,
         description: product.description,

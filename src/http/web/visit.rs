@@ -15,7 +15,6 @@ use crate::auth::Principal;
 use crate::domain::UserId;
 use crate::http::Shop;
 use crate::http::problem::{Kind, Problem};
-use crate::ports::ledger::Role;
 
 use super::basket::BasketLines;
 use super::texts::Language;
@@ -56,7 +55,6 @@ pub struct Page {
     pub title: String,
     pub path: String,
     pub signed_in: bool,
-    pub is_admin: bool,
     pub csrf: String,
     pub basket_count: u32,
     pub notice: String,
@@ -160,7 +158,6 @@ impl Visit {
             title,
             path: self.here.clone(),
             signed_in: self.principal.is_some(),
-            is_admin: self.principal.is_some_and(|principal| principal.role == Role::Admin),
             csrf: self.csrf.clone(),
             basket_count: self.basket.units(),
             notice: self.notice.map(|key| language.text(key)).unwrap_or_default(),
