@@ -1,7 +1,8 @@
 //! Looking, choosing, buying and taking back, by links and forms alone.
 
 use crate::support::browser::{Browser, Page};
-use crate::support::test_app::TestApp;
+use crate::support::test_app::{PATIENCE, TestApp};
+use crate::support::wait_for;
 
 async fn checkout(browser: &Browser, card: &str) -> Page {
     let page = browser.open("/checkout").await.expect(200);
@@ -106,7 +107,10 @@ async fn a_customer_takes_an_order_back() {
     put(&browser, "1", "2").await;
     let order = checkout(&browser, "tok_ok").await.expect(200);
     let (path, _) = order.address.split_once('?').unwrap_or((&order.address, ""));
-    browser.open("/products/1").await.expect(200).shows("disabled");
+    wait_for("its page says that it is sold out", PATIENCE, async || {
+        browser.open("/products/1").await.expect(200).text().contains("disabled")
+    })
+    .await;
     let cancelled = browser.submit(&order, &format!("{path}/cancel"), &[]).await.expect(200);
     cancelled.shows("data-status=\"CANCELLED\"");
     assert_eq!(app.levels().await, [(2, 0)]);
