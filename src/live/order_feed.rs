@@ -118,7 +118,11 @@ impl OrderFeed {
             let begun = Instant::now();
             for orders in self.topics.next(None, usize::MAX).chunks(ORDERS_AT_ONCE) {
                 match self.ledger.order_states(orders).await {
-                    Ok(states) => orders.iter().zip(states).for_each(|(id, state)| self.take_in(*id, state)),
+                    Ok(states) => {
+                        for (id, state) in orders.iter().zip(states) {
+                            self.take_in(*id, state).await;
+                        }
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "live pages are not told of orders for a moment");
                         break;
@@ -130,10 +134,10 @@ impl OrderFeed {
         }
     }
 
-    fn take_in(&self, id: OrderId, state: Option<OrderState>) {
+    async fn take_in(&self, id: OrderId, state: Option<OrderState>) {
         let Some(state) = state else { return };
         let settled = state.saga.is_none();
-        self.topics.update(id, |told| {
+        let told = self.topics.update(id, |told| {
             if told.state == state {
                 return None;
             }
@@ -143,6 +147,7 @@ impl OrderFeed {
             let before = std::mem::replace(&mut told.id, Arc::clone(&frame.id));
             (frame.id != before).then_some(frame)
         });
+        told.await;
         if settled {
             self.topics.end(id);
         }

@@ -122,7 +122,7 @@ impl StockFeed {
             let due: Vec<_> = due.into_iter().collect();
             for products in due.chunks(LOOKED_UP_AT_ONCE) {
                 match self.catalog.available_now(products).await {
-                    Ok(figures) => self.take_in(products, &figures),
+                    Ok(figures) => self.take_in(products, &figures).await,
                     // Pages keep what they have until there is an answer.
                     Err(error) => tracing::debug!(%error, "live pages are not told of stock for a moment"),
                 }
@@ -131,15 +131,16 @@ impl StockFeed {
         }
     }
 
-    fn take_in(&self, products: &[ProductId], figures: &[Option<i64>]) {
-        let (as_of, now) = (self.clock.now(), Instant::now());
+    async fn take_in(&self, products: &[ProductId], figures: &[Option<i64>]) {
+        let as_of = self.clock.now();
         for (id, figure) in products.iter().zip(figures) {
             let Some(available) = figure else { continue };
             let mut news = News::None;
-            self.topics.update(*id, |stock| {
-                news = stock.take_in(*available, as_of, now);
+            let told = self.topics.update(*id, |stock| {
+                news = stock.take_in(*available, as_of, Instant::now());
                 (news == News::Now).then(|| stock.frame())
             });
+            told.await;
             if news == News::Later {
                 self.due().insert(*id);
             }
