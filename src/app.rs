@@ -23,6 +23,7 @@ use crate::consumers::inventory::Inventory;
 use crate::consumers::{self, Consumer, Courtesy, Stored, analytics, coordination, notification, webhooks};
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::domain::Event;
+use crate::live::Live;
 use crate::ports::Unavailable;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::consumer_store::{ConsumerStore, Meaning};
@@ -98,6 +99,7 @@ pub struct App {
     pub engine: Arc<Engine>,
     pub catalog: Catalog,
     pub stock_room: StockRoom,
+    pub live: Live,
     pub gate: Arc<dyn StockGate>,
     pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
@@ -281,9 +283,11 @@ impl Stores {
         &self,
         config: &Config,
         catalog: &Catalog,
+        live: &Live,
         engine: &Arc<Engine>,
     ) -> Result<Vec<JoinHandle<()>>, BuildError> {
-        let mut tasks = vec![tokio::spawn(catalog.clone().listen())];
+        let stock = Arc::clone(&live.stock);
+        let mut tasks = vec![tokio::spawn(catalog.clone().listen(move |id| stock.look_at(id)))];
         let Some(log) = &self.log else {
             tracing::warn!(
                 "events are kept in the ledger only: nobody is mailed, no sales are counted and no webhooks are sent \
@@ -505,6 +509,7 @@ impl App {
         greet_gateway(Arc::clone(payments));
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
+        let live = Live::new(catalog.clone(), Arc::clone(ledger), Arc::clone(clock), config.server.streams());
         let tokens = Tokens::new(&secret, Duration::from_secs(config.auth.token_ttl_s), Arc::clone(clock));
         let forms = Forms::new(&secret, Arc::clone(clock));
         let mut background = Vec::new();
@@ -514,7 +519,10 @@ impl App {
         if let Some(news) = news {
             background.push(tokio::spawn(worker::listen_for_customers(Arc::clone(&engine), news)));
         }
-        background.extend(stores.start_event_roles(&config, &catalog, &engine)?);
+        if config.roles.contains(&Role::Http) {
+            background.extend(live.start());
+        }
+        background.extend(stores.start_event_roles(&config, &catalog, &live, &engine)?);
         background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
         let background = Mutex::new(worker::Workers::new(background));
         Ok(Self {
@@ -522,6 +530,7 @@ impl App {
             engine,
             catalog,
             stock_room,
+            live,
             gate,
             keeper: ports.keeper,
             tokens,
@@ -533,9 +542,11 @@ impl App {
         })
     }
 
-    /// Says that the server is about to stop, so that buyers are sent to other ones.
+    /// Says that the server is about to stop, so that buyers are sent to other ones. Live pages end, which would
+    /// otherwise be open for as long as somebody looks at them.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.live.close();
     }
 
     /// Whether it is about to stop.

@@ -82,11 +82,19 @@ pub struct Mail {
 pub struct Server {
     pub listen: SocketAddr,
     pub connections_max: usize,
+    pub streams_max: usize,
     pub header_timeout_ms: u64,
     pub body_timeout_ms: u64,
     pub head_max_bytes: usize,
     pub body_max_bytes: usize,
     pub stop_within_ms: u64,
+}
+
+impl Server {
+    /// Live pages that may be open at once: a fifth of the connections is always left to those who buy.
+    pub fn streams(&self) -> usize {
+        self.streams_max.min(self.connections_max - self.connections_max.div_ceil(5))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -237,6 +245,7 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         let at_least_one = [
             ("server.connections_max", self.server.connections_max as u64),
+            ("server.streams_max", self.server.streams_max as u64),
             ("server.header_timeout_ms", self.server.header_timeout_ms),
             ("server.body_timeout_ms", self.server.body_timeout_ms),
             ("server.body_max_bytes", self.server.body_max_bytes as u64),
@@ -342,6 +351,16 @@ mod tests {
     fn the_defaults_are_complete_and_in_bounds() {
         let config = Config::load(None, &Flags::default()).expect("the defaults are good");
         assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn live_pages_leave_connections_to_those_who_buy() {
+        let mut server = Config::load(None, &Flags::default()).expect("the defaults are good").server;
+        assert_eq!(server.streams(), server.streams_max);
+        for (connections_max, streams) in [(1, 0), (4, 3), (5, 4), (100, 80)] {
+            server.connections_max = connections_max;
+            assert_eq!(server.streams(), streams);
+        }
     }
 
     #[test]

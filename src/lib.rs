@@ -6,7 +6,7 @@
 //! * [`saga`] drives the purchase through its four steps, in batches, and back when one fails;
 //! * [`domain`] says what a purchase, an order and a saga are, as plain data;
 //! * [`ports`] says what the shop needs from outside, and [`adapters`] are what it gets;
-//! * [`catalog`] is the read path, [`worker`] what runs in the background, [`consumers`] are those who
+//! * [`catalog`] is the read path, [`live`] what open pages are told, [`worker`] what runs in the background, [`consumers`] are those who
 //!   make something of what happened;
 //! * [`app`] wires all of it together from a [`config`];
 //! * [`csv_input`] reads the files that `import` and `replay` take, [`load`] sends requests for
@@ -30,6 +30,7 @@ pub mod data_dir;
 pub mod domain;
 pub mod drill;
 pub mod http;
+pub mod live;
 pub mod load;
 pub mod ports;
 pub mod saga;

@@ -195,25 +195,60 @@ impl Catalog {
     /// # Errors
     /// It is in no cache, not even in an older version, and the ledger does not answer.
     pub async fn view(&self, id: ProductId) -> Result<Option<Bytes>, Unavailable> {
-        let view = match self.views.get(&id).await {
-            Some(view) => {
-                count("process", true);
-                view
-            }
-            None => {
-                count("process", false);
-                self.anew(id).await?
-            }
-        };
+        let view = self.newest(id).await?;
         let Some(head) = &view.json_head else { return Ok(None) };
-        let (available, as_of) = match self.shared {
-            Some(_) => (view.available, view.as_of),
-            None => {
-                let level = self.gate.levels(&[id]).await?.first().copied().flatten();
-                (level.map_or(0, available), self.clock.now())
-            }
-        };
+        let (available, as_of) = self.figure(id, &view).await?;
         Ok(Some(with_stock(head, available, as_of).into()))
+    }
+
+    /// Units of a product that can be had, as its view shows them, and since when that is known; `None` when there is
+    /// no such product.
+    ///
+    /// # Errors
+    /// Those of [`view`](Self::view).
+    pub async fn available(&self, id: ProductId) -> Result<Option<(i64, Timestamp)>, Unavailable> {
+        let view = self.newest(id).await?;
+        match view.json_head {
+            Some(_) => self.figure(id, &view).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Units of each product that can be had, as the gate knows them at this moment. Where it does not know a product,
+    /// what its view shows.
+    ///
+    /// # Errors
+    /// The gate does not answer soon, or a view cannot be had.
+    pub async fn available_now(&self, products: &[ProductId]) -> Result<Vec<Option<i64>>, Unavailable> {
+        let levels = within(BRIEFLY, self.gate.levels(products)).await?;
+        let figures =
+            stream::iter(products.iter().copied().zip(levels)).map(async |(id, level)| match level {
+                Some(level) => Ok(Some(available(level))),
+                None => Ok(self.available(id).await?.map(|(available, _)| available)),
+            });
+        figures.buffered(REFRESHED_AT_ONCE).try_collect().await
+    }
+
+    /// Whether looking products up costs a call to somewhere else.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    async fn newest(&self, id: ProductId) -> Result<Arc<View>, Unavailable> {
+        let kept = self.views.get(&id).await;
+        count("process", kept.is_some());
+        match kept {
+            Some(view) => Ok(view),
+            None => self.anew(id).await,
+        }
+    }
+
+    async fn figure(&self, id: ProductId, view: &View) -> Result<(i64, Timestamp), Unavailable> {
+        if self.shared.is_some() {
+            return Ok((view.available, view.as_of));
+        }
+        let level = self.gate.levels(&[id]).await?.first().copied().flatten();
+        Ok((level.map_or(0, available), self.clock.now()))
     }
 
     /// The view as it is now, or an older one where that would take too long.
@@ -375,12 +410,13 @@ impl Catalog {
         if update.is_empty() { Ok(()) } else { shared.live.tell(&update).await }
     }
 
-    /// Takes over what other servers tell, for ever.
-    pub async fn listen(self) {
+    /// Takes over what other servers tell, for ever, and says of which products that was.
+    pub async fn listen(self, told: impl Fn(ProductId)) {
         let Some(shared) = &self.shared else { return };
         let mut updates = shared.live.listen();
         while let Some(update) = updates.next().await {
             for (id, view) in update {
+                told(id);
                 // What nobody has looked at here need not be kept; an older figure never replaces a newer one.
                 let newer = |kept: &Arc<View>| (kept.version, kept.as_of) < (view.version, view.as_of);
                 if self.views.get(&id).await.is_some_and(|kept| newer(&kept)) {

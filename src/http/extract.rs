@@ -1,6 +1,7 @@
 //! What a handler may ask of a request. Each part is checked here, once, and answered with a
 //! problem when it is wrong.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -114,6 +115,19 @@ impl FromRequestParts<Shop> for IdempotencyKey {
         }
         // What is no text is no key either.
         Self::parse(value.to_str().unwrap_or_default())
+    }
+}
+
+/// The id of the last event that a client has seen of a stream, where it comes back to it.
+pub struct LastEventId(pub Option<String>);
+
+impl FromRequestParts<Shop> for LastEventId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shop) -> Result<Self, Infallible> {
+        // What is no text is none of our ids.
+        let id = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        Ok(Self(id.map(str::to_owned)))
     }
 }
 

@@ -12,13 +12,17 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::config;
 
 /// Headers of a request.
 const HEADERS_MAX: usize = 64;
+
+/// How long a client may take nothing of what is sent to it before it counts as gone: those that vanish without a word
+/// would otherwise keep their live pages open for a quarter of an hour.
+const TAKES_NOTHING_MAX: Duration = Duration::from_secs(30);
 
 /// Pause after the system refused to accept, for example because it ran out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -31,6 +35,13 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     serve_with(listener, TowerToHyperService::new(routes), limits, stop).await;
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Answers are small and complete: waiting for more to send only delays them.
+    stream.set_nodelay(true)?;
+    let patience_ms = u32::try_from(TAKES_NOTHING_MAX.as_millis()).unwrap_or(u32::MAX);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, patience_ms)?)
 }
 
 /// The same for anything that answers requests. Where it fails to, the connection ends without an answer.
@@ -70,8 +81,7 @@ pub async fn serve_with<S>(
                 }
             },
         };
-        // Answers are small and complete: waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a connection was gone at once");
             continue;
         }

@@ -176,6 +176,29 @@ pub struct OrderStanding {
     pub event_count: u32,
 }
 
+/// An order at one moment, without what never changes, and what its saga is at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OrderState {
+    pub status: OrderStatus,
+    pub reason: Option<Reason>,
+    pub updated_at: Timestamp,
+    /// How many events tell of it.
+    pub event_count: u32,
+    /// `None` once the saga has ended.
+    pub saga: Option<SagaState>,
+}
+
+/// What a saga that has not ended is at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SagaState {
+    pub step: StepName,
+    /// It is being undone, or will be because its customer wishes to cancel.
+    pub undoing: bool,
+    pub stuck: bool,
+    /// What the customer has to do, where the order waits for that.
+    pub next_action: Option<NextAction>,
+}
+
 /// A change of stock by an administrator.
 #[derive(Clone, Debug)]
 pub struct Adjustment {
@@ -423,6 +446,9 @@ pub trait Ledger: Send + Sync {
 
     /// Where orders stand, in the order of `ids`; it may be a few seconds old.
     async fn standings(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>, Unavailable>;
+
+    /// Where orders and their sagas stand now, in the order of `ids`; `None` where there is no order.
+    async fn order_states(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderState>>, Unavailable>;
 
     /// The events of an order in sequence.
     async fn events_of(&self, id: OrderId) -> Result<Vec<Event>, Unavailable>;

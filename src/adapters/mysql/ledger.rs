@@ -16,8 +16,8 @@ use crate::domain::{
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
-    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, ProductError, ProductQuery,
-    Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, OrderState, ProductError,
+    ProductQuery, Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::error::{DbError, Remedy, Result};
@@ -471,6 +471,21 @@ impl Ledger for MysqlLedger {
         self.read(move |connection| {
             let ids = Arc::clone(&ids);
             Box::pin(async move { standings(connection, &ids).await })
+        })
+        .await
+    }
+
+    async fn order_states(
+        &self,
+        ids: &[OrderId],
+    ) -> std::result::Result<Vec<Option<OrderState>>, Unavailable> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Arc<[OrderId]> = ids.into();
+        self.write_now(move |connection| {
+            let ids = Arc::clone(&ids);
+            Box::pin(async move { sagas::order_states(connection, &ids).await })
         })
         .await
     }

@@ -10,7 +10,7 @@ use mysql_async::{Conn, Row};
 use crate::domain::{
     Basket, Driver, InstanceId, NextAction, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
 };
-use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
+use crate::ports::ledger::{OpenSaga, OrderState, Progress, SagaError, SagaRef, SagaState};
 
 use super::error::Result;
 use super::rows::{digest, driver, find_orders, flag, optional_word, order_id, word};
@@ -73,6 +73,40 @@ pub fn by_id(mut rows: Vec<Row>) -> Result<HashMap<OrderId, SagaRow>> {
 pub async fn find(connection: &mut Conn, id: OrderId) -> Result<Option<SagaRow>> {
     let message = Message::default().words(SELECT_SAGA).words("WHERE saga_id = ").value(&id);
     Ok(by_id(ask(connection, message).await?)?.remove(&id))
+}
+
+/// Where orders and their sagas stand: both of one moment, because one statement reads them.
+pub async fn order_states(connection: &mut Conn, ids: &[OrderId]) -> Result<Vec<Option<OrderState>>> {
+    let message = Message::default()
+        .words(
+            "SELECT o.id, o.status, o.reason, o.updated_at, o.event_count, s.current_step, \
+             COALESCE(s.undoing IS NOT NULL OR s.cancel_wanted, 0), COALESCE(s.stuck, 0), s.next_action \
+             FROM orders o LEFT JOIN saga_states s ON s.saga_id = o.id WHERE o.id IN ",
+        )
+        .list(ids);
+    let mut found = HashMap::with_capacity(ids.len());
+    for mut row in ask(connection, message).await? {
+        found.insert(order_id(&mut row, 0)?, order_state(&mut row)?);
+    }
+    Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+}
+
+fn order_state(row: &mut Row) -> Result<OrderState> {
+    let saga = match optional_word(row, 5)? {
+        Some(step) => {
+            let (undoing, stuck) = (flag(row, 6)?, flag(row, 7)?);
+            let next_action = next_action(row, 8)?.filter(|_| !undoing && !stuck);
+            Some(SagaState { step, undoing, stuck, next_action })
+        }
+        None => None,
+    };
+    Ok(OrderState {
+        status: word(row, 1)?,
+        reason: optional_word(row, 2)?,
+        updated_at: Timestamp(take(row, 3)?),
+        event_count: take(row, 4)?,
+        saga,
+    })
 }
 
 /// Adds the clause that reads sagas so that they stay as they are until the end of the transaction.

@@ -16,8 +16,8 @@ use crate::domain::{
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
-    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, ProductError, ProductQuery,
-    Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, OrderState, ProductError,
+    ProductQuery, Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
@@ -309,6 +309,11 @@ impl Ledger for SqliteLedger {
             ids.iter().map(|id| statement.query_row([blob(*id)], standing).optional()).collect()
         };
         self.readers.read(query).await
+    }
+
+    async fn order_states(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderState>>, Unavailable> {
+        let ids = ids.to_vec();
+        self.readers.read(move |connection| sagas::order_states(connection, &ids)).await
     }
 
     async fn events_of(&self, id: OrderId) -> Result<Vec<Event>, Unavailable> {

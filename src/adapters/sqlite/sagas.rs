@@ -8,7 +8,7 @@ use crate::domain::{
     Basket, Digest, Driver, InstanceId, NextAction, OrderId, PaymentToken, Purchase, Reason, StepName,
     Timestamp,
 };
-use crate::ports::ledger::{OpenSaga, Progress, SagaError, SagaRef};
+use crate::ports::ledger::{OpenSaga, OrderState, Progress, SagaError, SagaRef, SagaState};
 
 use super::rows::{blob, count, digest, driver, find_order, optional_word, order_id, word};
 use super::waiting::next_action;
@@ -61,6 +61,34 @@ pub fn find(connection: &Connection, id: OrderId) -> rusqlite::Result<Option<Sag
         .prepare_cached(&format!("SELECT {COLUMNS} FROM saga_states WHERE saga_id = ?"))?
         .query_row([blob(id)], saga_row)
         .optional()
+}
+
+/// Where orders and their sagas stand: both of one moment, because one statement reads them.
+pub fn order_states(connection: &Connection, ids: &[OrderId]) -> rusqlite::Result<Vec<Option<OrderState>>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.status, o.reason, o.updated_at, o.event_count, s.current_step, s.undoing IS NOT NULL, \
+         s.cancel_wanted, s.stuck, s.next_action FROM orders o LEFT JOIN saga_states s ON s.saga_id = o.id \
+         WHERE o.id = ?",
+    )?;
+    ids.iter().map(|id| statement.query_row([blob(*id)], order_state).optional()).collect()
+}
+
+fn order_state(row: &Row<'_>) -> rusqlite::Result<OrderState> {
+    let saga = match optional_word(row, 4)? {
+        Some(step) => {
+            let (undoing, stuck): (_, bool) = (row.get(5)? || row.get(6)?, row.get(7)?);
+            let next_action = next_action(row, 8)?.filter(|_| !undoing && !stuck);
+            Some(SagaState { step, undoing, stuck, next_action })
+        }
+        None => None,
+    };
+    Ok(OrderState {
+        status: word(row, 0)?,
+        reason: optional_word(row, 1)?,
+        updated_at: Timestamp(row.get(2)?),
+        event_count: row.get(3)?,
+        saga,
+    })
 }
 
 /// Deletes the row if it is the driver's; whether it was.

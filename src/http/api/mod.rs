@@ -18,6 +18,8 @@ pub mod list_products;
 pub mod list_sagas;
 pub mod list_webhook_deliveries;
 pub mod list_webhooks;
+pub mod live_order;
+pub mod live_product;
 pub mod login;
 pub mod metrics;
 pub mod register;

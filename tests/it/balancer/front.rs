@@ -51,13 +51,15 @@ async fn live_pages_go_out_as_they_come() {
     let text: &'static str = Box::leak(format!("{head}d\r\nevent: stock\n\r\n").into_boxed_str());
     let servers = Servers::start(Plan::Begin(text)).await;
     let nginx = Nginx::start(servers.addresses, 50).await;
-    let mut curl = nginx.curl_command(&["--no-buffer", &nginx.url("/api/v1/products/1/live")]);
-    let mut curl = curl.spawn().expect("curl starts");
-    let mut lines = BufReader::new(curl.stdout.take().expect("a pipe")).lines();
-    // The server is not done, and says nothing more.
-    let line = timeout(PATIENCE, lines.next_line()).await.expect("an event in time").expect("a pipe");
-    assert_eq!(line.as_deref(), Some("event: stock"));
-    curl.kill().await.expect("curl ends");
+    for path in ["/api/v1/products/1/live", "/api/v1/orders/1/live", "/products/1/live", "/orders/1/live"] {
+        let mut curl = nginx.curl_command(&["--no-buffer", &nginx.url(path)]);
+        let mut curl = curl.spawn().expect("curl starts");
+        let mut lines = BufReader::new(curl.stdout.take().expect("a pipe")).lines();
+        // The server is not done, and says nothing more.
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("an event in time").expect("a pipe");
+        assert_eq!(line.as_deref(), Some("event: stock"), "{path}");
+        curl.kill().await.expect("curl ends");
+    }
     nginx.stop().await;
 }
 

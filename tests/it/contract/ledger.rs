@@ -10,7 +10,8 @@ use holdfast::domain::{
 };
 use holdfast::ports::ledger::{
     AccountError, AdjustError, Adjustment, CancelRequest, Confirmation, CreateOrderError, Ledger, NewOrder,
-    OpenSaga, ProductError, ProductQuery, Progress, Rest, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    OpenSaga, OrderState, ProductError, ProductQuery, Progress, Rest, Role, SagaError, SagaRef, SagaState,
+    StockLogSum, Undoing,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -920,6 +921,68 @@ async fn a_saga_at_rest_is_nobodys_until_it_is_woken(books: impl Books) {
     assert!(matches!(rest(ledger, &by(woken.driver, &new)).await, Err(SagaError::WrongState)));
 }
 
+/// Where an order stands.
+async fn state(ledger: &dyn Ledger, id: OrderId) -> OrderState {
+    ledger.order_states(&[id]).await.expect("answers").remove(0).expect("an order")
+}
+
+async fn an_order_and_its_saga_are_seen_as_they_stand(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let (new, order) = created(ledger, &[(product, 1)]).await;
+    let at_payment =
+        SagaState { step: StepName::TakePayment, undoing: false, stuck: false, next_action: None };
+    let pending = state(ledger, new.id).await;
+    assert_eq!((pending.status, pending.reason), (OrderStatus::Pending, None));
+    assert_eq!((pending.event_count, pending.updated_at), (3, order.updated_at));
+    assert_eq!(pending.saga, Some(at_payment.clone()));
+
+    rest(ledger, &new).await.expect("it rests");
+    let waits = SagaState { next_action: Some(action()), ..at_payment.clone() };
+    assert_eq!(state(ledger, new.id).await.saga, Some(waits.clone()));
+    let woken = wake(ledger, new.id, 3).await.expect("it waits");
+    assert_eq!(state(ledger, new.id).await.saga, Some(waits), "also while somebody looks");
+    ledger.park_saga(saga(&by(woken.driver, &new)), StepName::ConfirmOrder, None).await.expect("parked");
+    let stuck = SagaState { step: StepName::ConfirmOrder, stuck: true, ..at_payment };
+    assert_eq!(state(ledger, new.id).await.saga, Some(stuck));
+    let resumed =
+        ledger.resume_saga(new.id, driver(3).instance, now()).await.expect("answers").expect("stuck");
+    let confirmed = confirm(ledger, &by(resumed.driver, &new), &order).await.expect("confirmed");
+    let seen = state(ledger, new.id).await;
+    assert_eq!((seen.status, seen.event_count, seen.saga), (OrderStatus::Confirmed, 5, None));
+    assert_eq!(seen.updated_at, confirmed.updated_at);
+
+    let CancelRequest::Undo(_) = cancel(ledger, new.id, driver(4)).await else { panic!("undo it") };
+    let seen = state(ledger, new.id).await;
+    assert_eq!(seen.status, OrderStatus::Confirmed);
+    assert!(seen.saga.is_some_and(|saga| saga.undoing && !saga.stuck), "its money is on its way back");
+}
+
+async fn the_states_of_many_orders_come_in_the_order_that_was_asked_for(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let (failed, _) = created(ledger, &[(product, 1)]).await;
+    fail(ledger, &failed, Reason::PaymentDeclined).await.expect("failed");
+    let (wished, _) = created(ledger, &[(product, 1)]).await;
+    assert_eq!(word(&cancel(ledger, wished.id, driver(1)).await), "recorded");
+    let buried = wish(&[(product, 1)]);
+    assert!(ledger.bury_saga(saga(&buried), Reason::Expired).await.expect("answers"));
+    let asked = [wished.id, buried.id, new_order_id(), failed.id, wished.id];
+    let states = ledger.order_states(&asked).await.expect("answers");
+    assert_eq!(states.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false, true, true]);
+    let [wish, .., end, again] = states.as_slice() else { panic!("five answers") };
+    assert_eq!(wish, again);
+    let wish = wish.as_ref().expect("an order");
+    assert_eq!(wish.status, OrderStatus::Pending);
+    assert!(wish.saga.as_ref().is_some_and(|saga| saga.undoing), "it will be undone");
+    let end = end.as_ref().expect("an order");
+    assert_eq!(
+        (end.status, end.reason, &end.saga),
+        (OrderStatus::Failed, Some(Reason::PaymentDeclined), &None)
+    );
+    assert!(ledger.order_states(&[]).await.expect("answers").is_empty());
+}
+
 async fn a_saga_at_rest_is_woken_when_it_is_due(books: impl Books) {
     let ledger = &*books.open().await;
     let product = stock(ledger, &[9]).await[0];
@@ -1353,6 +1416,8 @@ macro_rules! behaviours {
                 a_saga_stuck_in_its_undo_is_marked_as_undoing,
                 unfinished_sagas_are_taken_over_once,
                 a_saga_at_rest_is_nobodys_until_it_is_woken,
+                an_order_and_its_saga_are_seen_as_they_stand,
+                the_states_of_many_orders_come_in_the_order_that_was_asked_for,
                 a_saga_at_rest_is_woken_when_it_is_due,
                 a_saga_that_is_looked_at_when_its_customer_acts_is_looked_at_again,
                 a_wish_to_cancel_wakes_a_saga_to_be_undone,

@@ -218,7 +218,7 @@ impl Connection {
 }
 
 /// The answer at the beginning of `buffer` and its length, once all of it is there.
-fn parse(buffer: &[u8]) -> Option<(Answer, usize)> {
+pub fn parse(buffer: &[u8]) -> Option<(Answer, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head_length) = head.parse(buffer).expect("the shop speaks HTTP") else {
@@ -267,7 +267,7 @@ impl Answer {
     }
 
     /// What every error has to be: problem details whose type has a page.
-    fn check(&self) {
+    pub fn check(&self) {
         // A page is for people.
         let is_page = self.header("content-type") == Some("text/html; charset=utf-8");
         if self.status < 400 || self.body.is_empty() || is_page {

@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod goods;
 pub mod http_client;
 pub mod kafka;
+pub mod live_stream;
 pub mod mailbox;
 pub mod misbehaving;
 pub mod process;

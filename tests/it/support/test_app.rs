@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::http_client::{Answer, Client, Connection};
+use super::live_stream::LiveStream;
 use super::profile::Stores;
 use super::shop::NO_FAULTS;
 use super::wait_for;
@@ -120,6 +121,32 @@ impl TestApp {
     /// What an audit says now.
     pub async fn audit(&self) -> Report {
         Audit::of(&self.shop.stores).run(|_| {}).await.expect("the stores answer")
+    }
+
+    /// A live page, open at one of the servers.
+    pub async fn live(&self, server: usize, client: &Client, path: &str) -> LiveStream {
+        self.try_live(server, client, path, None).await.expect("a stream")
+    }
+
+    /// The same for a client that has seen an event before.
+    pub async fn live_again(&self, server: usize, client: &Client, path: &str, seen: &str) -> LiveStream {
+        self.try_live(server, client, path, Some(seen)).await.expect("a stream")
+    }
+
+    /// The same, and the answer of a server that opens none.
+    pub async fn try_live(
+        &self,
+        server: usize,
+        client: &Client,
+        path: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<LiveStream, Answer> {
+        let request = client.get(path);
+        let request = match last_event_id {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        };
+        LiveStream::open(self.servers[server].address, &request.bytes()).await
     }
 
     /// How many servers there are.
@@ -293,10 +320,12 @@ async fn run(config: Config) -> Running {
     let shop = Arc::new(App::build(config).await.expect("the shop opens"));
     let routes = router::router(Arc::clone(&shop));
     let (stop, stopped) = oneshot::channel();
+    let stopping = Arc::clone(&shop);
     let server = tokio::spawn(async move {
-        let stopped = async {
+        let stopped = async move {
             // A test that panics drops the sender.
             let _ = stopped.await;
+            stopping.announce_stop();
         };
         server::serve(listener, routes, &limits, stopped).await;
     });
