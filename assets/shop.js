@@ -19,9 +19,12 @@ function say(text) {
 
 // A page that nobody looks at lets go of its stream, so that a forgotten tab costs the shop nothing; whoever comes
 // back is told at once where things stand.
+const COME_BACK_MS = 5000;
 function follow(address, type, heard, connected) {
   let source = null;
+  let timer = 0;
   const close = () => {
+    clearTimeout(timer);
     source?.close();
     source = null;
     connected?.(false);
@@ -31,7 +34,12 @@ function follow(address, type, heard, connected) {
     if (source && source.readyState !== EventSource.CLOSED) return;
     source = new EventSource(address);
     source.onopen = () => connected?.(true);
-    source.onerror = () => connected?.(false);
+    source.onerror = () => {
+      connected?.(false);
+      // Browsers come back by themselves when a stream breaks, but not when they are refused one.
+      clearTimeout(timer);
+      timer = setTimeout(look, COME_BACK_MS * (1 + Math.random()));
+    };
     source.addEventListener(type, heard);
   };
   const done = new AbortController();

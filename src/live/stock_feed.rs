@@ -23,6 +23,10 @@ const TURN: Duration = Duration::from_millis(100);
 /// Pause between two events of a product; what changes meanwhile is told in one.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Of the pause, for each open stream: thousands hear of it less often, and all of them together cost no more than some
+/// thousand writes a second, so that those who only look do not slow those who buy.
+const PAUSE_A_STREAM: Duration = Duration::from_micros(200);
+
 /// Products a turn that nothing was told of, where looks are calls: a thousand a second, so that with ten thousand
 /// products each has its look every ten seconds, and with a hundred in each turn.
 const LOOKS_A_TURN: usize = 100;
@@ -60,11 +64,11 @@ enum News {
 
 impl Stock {
     /// Takes in the present figure.
-    fn take_in(&mut self, available: i64, as_of: Timestamp, now: Instant) -> News {
+    fn take_in(&mut self, available: i64, as_of: Timestamp, now: Instant, pause: Duration) -> News {
         if available == self.available {
             return News::None;
         }
-        if self.told_at.is_some_and(|told_at| now < told_at + PAUSE) {
+        if self.told_at.is_some_and(|told_at| now < told_at + pause) {
             return News::Later;
         }
         // A clock that is set back makes no event that seems older than the one before.
@@ -120,9 +124,11 @@ impl StockFeed {
             let mut due = std::mem::take(&mut *self.due());
             due.extend(next);
             let due: Vec<_> = due.into_iter().collect();
+            let streams = u32::try_from(self.topics.streams()).unwrap_or(u32::MAX);
+            let pause = PAUSE.max(PAUSE_A_STREAM.saturating_mul(streams));
             for products in due.chunks(LOOKED_UP_AT_ONCE) {
                 match self.catalog.available_now(products).await {
-                    Ok(figures) => self.take_in(products, &figures).await,
+                    Ok(figures) => self.take_in(products, &figures, pause).await,
                     // Pages keep what they have until there is an answer.
                     Err(error) => tracing::debug!(%error, "live pages are not told of stock for a moment"),
                 }
@@ -131,13 +137,13 @@ impl StockFeed {
         }
     }
 
-    async fn take_in(&self, products: &[ProductId], figures: &[Option<i64>]) {
+    async fn take_in(&self, products: &[ProductId], figures: &[Option<i64>], pause: Duration) {
         let as_of = self.clock.now();
         for (id, figure) in products.iter().zip(figures) {
             let Some(available) = figure else { continue };
             let mut news = News::None;
             let told = self.topics.update(*id, |stock| {
-                news = stock.take_in(*available, as_of, Instant::now());
+                news = stock.take_in(*available, as_of, Instant::now(), pause);
                 (news == News::Now).then(|| stock.frame())
             });
             told.await;
@@ -167,7 +173,7 @@ mod tests {
         let begun = Instant::now();
         let mut look = |after_ms: u64, available| {
             let after = Duration::from_millis(after_ms);
-            stock.take_in(available, Timestamp(1_000).plus(after), begun + after)
+            stock.take_in(available, Timestamp(1_000).plus(after), begun + after, PAUSE)
         };
         assert_eq!(look(0, 9), News::None);
         assert_eq!(look(1, 8), News::Now);
@@ -185,7 +191,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ids_rise_also_when_the_clock_is_set_back() {
         let mut stock = Stock { available: 9, as_of: Timestamp(1_000), told_at: None };
-        assert_eq!(stock.take_in(8, Timestamp(10), Instant::now()), News::Now);
+        assert_eq!(stock.take_in(8, Timestamp(10), Instant::now(), PAUSE), News::Now);
         assert_eq!(&*stock.frame().id, "1001");
     }
 }

@@ -109,6 +109,12 @@ impl<K: Ord + Copy, S> Topics<K, S> {
         self.open().as_ref().is_some_and(|topics| topics.contains_key(&key))
     }
 
+    /// Open streams of all topics.
+    pub fn streams(&self) -> usize {
+        let shards = |topic: &Topic<S>| topic.shards.iter().map(watch::Sender::receiver_count).sum::<usize>();
+        self.open().as_ref().map_or(0, |topics| topics.values().map(shards).sum())
+    }
+
     /// Up to `max` topics with streams, beginning with the one after `after` and going round. Forgets those without.
     pub fn next(&self, after: Option<K>, max: usize) -> Vec<K> {
         let mut open = self.open();
@@ -235,6 +241,7 @@ mod tests {
         assert_eq!(topics.next(Some(3), 3), [4, 5, 1]);
         assert_eq!(topics.next(Some(5), 9), [1, 2, 3, 4, 5]);
         assert_eq!(topics.next(Some(9), 2), [1, 2]);
+        assert_eq!(topics.streams(), 5);
     }
 
     #[tokio::test]

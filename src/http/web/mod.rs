@@ -39,6 +39,7 @@ pub fn pages(shop: &Shop) -> Router<Shop> {
         .route("/checkout", get(checkout::show).post(checkout::buy))
         .route("/orders", get(orders::list))
         .route("/orders/{id}", get(orders::show))
+        .route("/orders/{id}/live", get(orders::live))
         .route("/orders/{id}/cancel", post(orders::cancel))
         .route("/sign-in", get(account::sign_in_page).post(account::sign_in))
         .route("/sign-up", get(account::sign_up_page).post(account::sign_up))

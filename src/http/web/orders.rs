@@ -9,8 +9,9 @@ use serde::Deserialize;
 use crate::domain::{Event, EventBody, NextAction, Order, OrderStatus, Reason};
 use crate::http::Shop;
 use crate::http::api::view_order::own_order;
-use crate::http::extract::{OrderPath, Query};
+use crate::http::extract::{LastEventId, OrderPath, Query};
 use crate::http::problem::{Kind, Problem};
+use crate::live;
 use crate::saga::CancelAnswer;
 
 use super::forms::{Form, Nothing};
@@ -55,6 +56,7 @@ struct OrderPage {
     status_label: String,
     reason: String,
     settled: bool,
+    live_href: String,
     steps: Vec<Step>,
     lines: Vec<Line>,
     total: String,
@@ -170,6 +172,7 @@ pub async fn show(
         status_label: status_label(language, order.status),
         reason: order.reason.map(|reason| reason_text(language, reason)).unwrap_or_default(),
         settled,
+        live_href: format!("/orders/{id}/live"),
         steps: steps(language, &order, &events, action.is_some()),
         lines: order.lines.iter().map(line).collect(),
         total: language.money(order.total),
@@ -183,6 +186,17 @@ pub async fn show(
         true => page(&shown.as_order()),
         false => page(&shown),
     }
+}
+
+/// Tells the order's page that it moves. The same stream as the API's, for whom a cookie has signed in.
+pub async fn live(
+    State(shop): State<Shop>,
+    SignedIn(_, user): SignedIn,
+    OrderPath(id): OrderPath,
+    LastEventId(last_seen): LastEventId,
+) -> Result<Response, Problem> {
+    let order = own_order(&shop, user, id).await?;
+    live::order_response(&shop, order, last_seen.as_deref()).await
 }
 
 /// Takes an order back.

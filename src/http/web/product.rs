@@ -30,6 +30,7 @@ struct ProductPage {
     as_of: String,
     quantity_max: u32,
     picture: &'static str,
+    live_href: String,
     few_max: i64,
 }
 
@@ -53,6 +54,7 @@ pub async fn show(
         as_of: language.clock(product.as_of),
         quantity_max: u32::try_from(product.available.max(1)).unwrap_or(UNITS_MAX).min(UNITS_MAX),
         picture: assets::picture(&product.sku),
+        live_href: format!("/api/v1/products/{}/live", product.id),
         few_max: FEW_MAX,
         sku: product.sku,
         name: product.name,

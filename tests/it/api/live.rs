@@ -291,7 +291,7 @@ async fn whoever_comes_back_to_an_order_is_told_only_what_they_have_not_seen() {
     for server in 0..app.servers() {
         // It is settled: whoever has not seen that is told, the others need not come again.
         let mut again = app.live_again(server, &buyer, &path, &seen.id).await;
-        assert_eq!(all(&mut again).await, [last.clone()]);
+        assert_eq!(all(&mut again).await, std::slice::from_ref(&last));
         let done = app.try_live(server, &buyer, &path, Some(&last.id)).await.err().expect("nothing to tell");
         assert_eq!((done.status, done.body.len()), (204, 0));
     }

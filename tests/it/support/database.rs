@@ -133,9 +133,15 @@ impl Drop for Database {
 /// Does something on the primary.
 async fn administer(statement: &str) {
     let mut connection = connect().await;
-    // Without this a test that failed in the middle of a transaction would never end.
-    connection.query_drop("SET SESSION lock_wait_timeout = 5").await.expect("a setting");
-    connection.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    // Without this a test that failed in the middle of a transaction would never end. A sound one may still be
+    // waiting for its last commit: the members of the group share the discs of a machine that runs all tests.
+    connection.query_drop("SET SESSION lock_wait_timeout = 30").await.expect("a setting");
+    if let Err(error) = connection.query_drop(statement).await {
+        let at_work = "SELECT * FROM information_schema.processlist WHERE db IS NOT NULL AND command <> 'Sleep'";
+        let at_work: Vec<Row> = connection.query(at_work).await.expect("it answers");
+        let at_work: Vec<String> = at_work.into_iter().map(shown).collect();
+        panic!("{statement}: {error}; at work: {at_work:#?}");
+    }
     connection.disconnect().await.expect("it says goodbye");
 }
 
