@@ -21,6 +21,7 @@ use crate::catalog::{Catalog, SharedViews};
 use crate::config::{Config, Role};
 use crate::consumers::inventory::Inventory;
 use crate::consumers::{self, Consumer, Courtesy, Stored, analytics, coordination, notification, webhooks};
+use crate::dashboard::Dashboard;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::domain::Event;
 use crate::live::Live;
@@ -100,6 +101,7 @@ pub struct App {
     pub catalog: Catalog,
     pub stock_room: StockRoom,
     pub live: Live,
+    pub dashboard: Arc<Dashboard>,
     pub gate: Arc<dyn StockGate>,
     pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
@@ -507,6 +509,8 @@ impl App {
             }
         }
         greet_gateway(Arc::clone(payments));
+        let told = views.as_ref().map(|views| Arc::clone(&views.live));
+        let dashboard = Arc::new(Dashboard::new(Arc::clone(&engine), Arc::clone(clock), told));
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let live = Live::new(catalog.clone(), Arc::clone(ledger), Arc::clone(clock), config.server.streams());
@@ -521,6 +525,7 @@ impl App {
         }
         if config.roles.contains(&Role::Http) {
             background.extend(live.start());
+            background.extend(dashboard.start());
         }
         background.extend(stores.start_event_roles(&config, &catalog, &live, &engine)?);
         background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
@@ -531,6 +536,7 @@ impl App {
             catalog,
             stock_room,
             live,
+            dashboard,
             gate,
             keeper: ports.keeper,
             tokens,

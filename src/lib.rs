@@ -6,8 +6,8 @@
 //! * [`saga`] drives the purchase through its four steps, in batches, and back when one fails;
 //! * [`domain`] says what a purchase, an order and a saga are, as plain data;
 //! * [`ports`] says what the shop needs from outside, and [`adapters`] are what it gets;
-//! * [`catalog`] is the read path, [`live`] what open pages are told, [`worker`] what runs in the background, [`consumers`] are those who
-//!   make something of what happened;
+//! * [`catalog`] is the read path, [`live`] what open pages are told, [`dashboard`] what administrators see of a sale,
+//!   [`worker`] what runs in the background, [`consumers`] are those who make something of what happened;
 //! * [`app`] wires all of it together from a [`config`];
 //! * [`csv_input`] reads the files that `import` and `replay` take, [`load`] sends requests for
 //!   `replay` and `bench`;
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod consumers;
 pub mod csv_input;
+pub mod dashboard;
 pub mod data_dir;
 pub mod domain;
 pub mod drill;

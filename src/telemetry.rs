@@ -3,10 +3,11 @@
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+use crate::http::measure;
 
 static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -33,7 +34,10 @@ pub fn start(log: &Log) -> Result<(), String> {
     };
     // Only tests start it twice.
     drop(started);
-    if let Ok(handle) = PrometheusBuilder::new().install_recorder() {
+    let bounds = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(measure::DURATION.to_owned()), &measure::BUCKETS)
+        .expect("there are buckets");
+    if let Ok(handle) = bounds.install_recorder() {
         FIGURES.get_or_init(|| handle);
     }
     Ok(())

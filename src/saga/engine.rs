@@ -24,6 +24,7 @@ use super::gate_keeper::GateKeeper;
 use super::product_lock::{HeldLocks, ProductLocks};
 use super::stage::{self, Run};
 use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
+use super::tally::Tally;
 use super::ticket::{Admission, Answer, Desk, Standing};
 
 /// Longest pause between two looks at an order that another server drives.
@@ -157,6 +158,7 @@ pub struct Router {
     pub(super) desk: Arc<Desk>,
     pub(super) config: EngineConfig,
     pub(super) instance: InstanceId,
+    tally: Tally,
     queues: [mpsc::Sender<Run>; 4],
 }
 
@@ -204,11 +206,16 @@ impl Engine {
         let instance = ports.clock.new_instance_id();
         let queues = channels.each_ref().map(|(sender, _)| sender.clone());
         let desk = Desk::new(config.in_flight_max);
-        let router = Arc::new(Router { ports, desk, config, instance, queues });
+        let router = Arc::new(Router { ports, desk, config, instance, tally: Tally::default(), queues });
         for ((step, workers), (_, queue)) in steps.into_iter().zip(channels) {
             stage::start(step, queue, workers, &router);
         }
         Arc::new(Self { router, closing: AtomicBool::new(false) })
+    }
+
+    /// What has been sold since somebody last asked, by product.
+    pub fn tally(&self) -> &Tally {
+        &self.router.tally
     }
 
     /// Sells a basket, or says why not; answers within the configured time whatever happens.
@@ -414,7 +421,7 @@ impl Router {
         if run.saga.id != run.ticket.saga() && !run.ticket.goes_on_as(run.saga.id) {
             // The same saga is on its way here already, under a cancel: that one finishes it.
             run.saga.phase = Phase::Ended(Ending::Lost);
-            return end(run);
+            return self.end(run);
         }
         let created = run.saga.phase == Phase::Acting(StepName::CreateOrder) && outcome == Outcome::Done;
         if let (true, Some(order)) = (created, &run.saga.order) {
@@ -434,7 +441,7 @@ impl Router {
                 tokio::spawn(Arc::clone(self).park(run));
             }
             // The step has written down that it waits.
-            Next::Rest | Next::End => end(run),
+            Next::Rest | Next::End => self.end(run),
         }
     }
 
@@ -469,7 +476,7 @@ impl Router {
                 }
             }
         }
-        end(run);
+        self.end(run);
     }
 
     /// Ends a saga that the ledger knows as finished though its driver never heard so.
@@ -497,21 +504,22 @@ impl Router {
         }
         (saga.phase, saga.order) = (Phase::Ended(ending), Some(order));
     }
-}
 
-/// Tells those who wait how a saga ended.
-fn end(run: Run) {
-    let Run { saga, ticket } = run;
-    let Saga { phase, order, refusal, next_action, .. } = saga;
-    let answer = match (phase, order) {
-        (Phase::Ended(Ending::Confirmed | Ending::Undone(_)), Some(order)) => Answer::Order(order),
-        (Phase::Ended(Ending::Lost), Some(order)) => Answer::Elsewhere(order),
-        (Phase::Stuck { .. }, Some(order)) => Answer::Stuck(order),
-        (Phase::Waiting, Some(order)) => match next_action {
-            Some(action) => Answer::NeedsCustomer(order, action),
-            None => Answer::Elsewhere(order),
-        },
-        _ => Answer::Refused(refusal.unwrap_or(Refusal::Unavailable)),
-    };
-    ticket.end(answer);
+    /// Tells those who wait how a saga ended.
+    fn end(&self, run: Run) {
+        self.tally.count(&run.saga);
+        let Run { saga, ticket } = run;
+        let Saga { phase, order, refusal, next_action, .. } = saga;
+        let answer = match (phase, order) {
+            (Phase::Ended(Ending::Confirmed | Ending::Undone(_)), Some(order)) => Answer::Order(order),
+            (Phase::Ended(Ending::Lost), Some(order)) => Answer::Elsewhere(order),
+            (Phase::Stuck { .. }, Some(order)) => Answer::Stuck(order),
+            (Phase::Waiting, Some(order)) => match next_action {
+                Some(action) => Answer::NeedsCustomer(order, action),
+                None => Answer::Elsewhere(order),
+            },
+            _ => Answer::Refused(refusal.unwrap_or(Refusal::Unavailable)),
+        };
+        ticket.end(answer);
+    }
 }

@@ -1,7 +1,7 @@
 //! Drives sagas: batches of them move through the four steps, forward and back.
 //!
 //! [`engine`] is the way in; [`stage`] runs one step over whatever waits for it; [`steps`] holds
-//! each step with its action and its undo side by side; [`ticket`] is what a customer waits on;
+//! each step with its action and its undo side by side; [`ticket`] is what a customer waits on; [`tally`] counts;
 //! [`waiting`] goes on with sagas whose customer had to act first;
 //! [`gate_keeper`] keeps the stock gate equal to the ledger.
 //! Where a saga goes next is decided by the pure state machine in [`crate::domain::saga`].
@@ -13,6 +13,7 @@ mod product_lock;
 mod recovery;
 mod stage;
 mod steps;
+mod tally;
 mod ticket;
 mod waiting;
 
@@ -21,5 +22,6 @@ pub use engine::{Engine, EngineConfig, Part, Ports, PurchaseAnswer, PurchaseLock
 pub use gate_keeper::{Drift, GateKeeper, Summary};
 pub use product_lock::{HeldLocks, ProductLocks};
 pub use steps::Step;
+pub use tally::Tally;
 pub use ticket::Answer;
 pub use waiting::ContinueAnswer;

@@ -6,39 +6,39 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::ports::Unavailable;
-use crate::ports::live::{LiveUpdates, Update};
+use crate::ports::live::{LiveUpdates, Report, Update};
 
 use super::connection::RedisCluster;
 
 /// Pause before another node is listened to.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Updates over one channel.
+/// Updates over one channel, reports over another.
 pub struct RedisLiveUpdates {
     cluster: Arc<RedisCluster>,
-    channel: String,
+    updates: String,
+    reports: String,
 }
 
 impl RedisLiveUpdates {
-    /// Updates over a channel whose name begins with `prefix`, which is empty but in tests.
+    /// Updates over channels whose names begin with `prefix`, which is empty but in tests.
     pub fn new(cluster: Arc<RedisCluster>, prefix: &str) -> Self {
-        Self { cluster, channel: format!("{prefix}live") }
+        Self { cluster, updates: format!("{prefix}live"), reports: format!("{prefix}reports") }
     }
-}
 
-#[async_trait]
-impl LiveUpdates for RedisLiveUpdates {
-    async fn tell(&self, update: &Update) -> Result<(), Unavailable> {
-        let json = serde_json::to_string(update).map_err(|error| Unavailable(error.to_string()))?;
+    async fn publish(&self, channel: &str, message: &impl Serialize) -> Result<(), Unavailable> {
+        let json = serde_json::to_string(message).map_err(|error| Unavailable(error.to_string()))?;
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(&self.channel).arg(json);
+        publish.arg(channel).arg(json);
         self.cluster.query::<i64>(&publish).await.map(drop)
     }
 
-    fn listen(&self) -> BoxStream<'static, Update> {
-        let (cluster, channel) = (Arc::clone(&self.cluster), self.channel.clone());
+    fn subscribe<T: DeserializeOwned + Send + 'static>(&self, channel: &str) -> BoxStream<'static, T> {
+        let (cluster, channel) = (Arc::clone(&self.cluster), channel.to_owned());
         // Node after node, for as long as each of them lives.
         let nodes = stream::unfold(0, move |turn: usize| {
             let (cluster, channel) = (Arc::clone(&cluster), channel.clone());
@@ -58,5 +58,24 @@ impl LiveUpdates for RedisLiveUpdates {
         });
         // What another release has written in another way is as good as nothing.
         nodes.flatten().filter_map(async |text: String| serde_json::from_str(&text).ok()).boxed()
+    }
+}
+
+#[async_trait]
+impl LiveUpdates for RedisLiveUpdates {
+    async fn tell(&self, update: &Update) -> Result<(), Unavailable> {
+        self.publish(&self.updates, update).await
+    }
+
+    fn listen(&self) -> BoxStream<'static, Update> {
+        self.subscribe(&self.updates)
+    }
+
+    async fn tell_report(&self, report: &Report) -> Result<(), Unavailable> {
+        self.publish(&self.reports, report).await
+    }
+
+    fn listen_to_reports(&self) -> BoxStream<'static, Report> {
+        self.subscribe(&self.reports)
     }
 }
