@@ -286,6 +286,54 @@ pub enum AccountError {
     Unknown(#[from] Unavailable),
 }
 
+/// An account without what is needed to sign in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccountSummary {
+    pub id: UserId,
+    pub email: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+}
+
+/// Which accounts to list, in id order.
+#[derive(Clone, Default, Debug)]
+pub struct AccountQuery {
+    /// Part of an address, in any case of ASCII letters.
+    pub text: Option<String>,
+    pub role: Option<Role>,
+    pub after: Option<UserId>,
+    pub limit: usize,
+}
+
+/// Why an account's role was not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RoleError {
+    #[error("there is no such account")]
+    NotFound,
+    /// Nobody could make anybody an administrator again.
+    #[error("nobody else is an administrator")]
+    LastAdmin,
+    #[error(transparent)]
+    Unknown(#[from] Unavailable),
+}
+
+/// How many of the newest changes of stock, of all products together, are looked through for those of one.
+///
+/// No index leads from a product to its changes: every sale would have to write it.
+pub const STOCK_LOG_REACH: i64 = 100_000;
+
+/// A change of a product's stock, as the log keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StockLogEntry {
+    pub at: Timestamp,
+    /// Units that came (positive) or went (negative), not 0.
+    pub delta: i64,
+    /// The administrator's words, or a word of the log's own: see [`StockReason`](crate::domain::StockReason).
+    pub reason: String,
+    /// The order that was sold or taken back.
+    pub order: Option<OrderId>,
+}
+
 /// Sum of the stock log by product, split by what the change was.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StockLogSum {
@@ -444,6 +492,13 @@ pub trait Ledger: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Arc<Order>>, Unavailable>;
 
+    /// Up to `limit` orders of everybody, newest first, older than `before`.
+    async fn newest_orders(
+        &self,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Order>>, Unavailable>;
+
     /// Where orders stand, in the order of `ids`; it may be a few seconds old.
     async fn standings(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>, Unavailable>;
 
@@ -480,6 +535,10 @@ pub trait Ledger: Send + Sync {
 
     /// Sums of the stock log by product.
     async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable>;
+
+    /// Up to `limit` changes of a product's stock, newest first, as far as they are among the last
+    /// [`STOCK_LOG_REACH`] changes of all products.
+    async fn stock_log(&self, product: ProductId, limit: usize) -> Result<Vec<StockLogEntry>, Unavailable>;
 
     /// Creates all of the products or, when one cannot be, none.
     async fn create_products(
@@ -518,6 +577,13 @@ pub trait Ledger: Send + Sync {
 
     /// Whether any account has the role.
     async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable>;
+
+    /// Accounts in id order.
+    async fn accounts(&self, query: &AccountQuery) -> Result<Vec<AccountSummary>, Unavailable>;
+
+    /// Gives an account a role; the one that it has is fine. Somebody always stays administrator, also when two of
+    /// them step down at once.
+    async fn change_role(&self, id: UserId, role: Role) -> Result<AccountSummary, RoleError>;
 
     // ── state ────────────────────────────────────────────────────────────────────────────────
 

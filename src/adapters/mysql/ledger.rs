@@ -15,9 +15,10 @@ use crate::domain::{
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
-    Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
-    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, OrderState, ProductError,
-    ProductQuery, Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    Account, AccountError, AccountQuery, AccountSummary, AdjustError, Adjusted, Adjustment, CancelRequest,
+    Comparison, Confirmation, CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding,
+    OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaRef,
+    StockLogEntry, StockLogSum, Undoing,
 };
 
 use super::error::{DbError, Remedy, Result};
@@ -460,6 +461,21 @@ impl Ledger for MysqlLedger {
         .await
     }
 
+    async fn newest_orders(
+        &self,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> std::result::Result<Vec<Arc<Order>>, Unavailable> {
+        self.write_now(move |connection| {
+            let mut which = Message::default().words(SELECT_ORDER);
+            if let Some(before) = &before {
+                which = which.words("WHERE id < ").value(before);
+            }
+            Box::pin(orders(connection, limited(which.words(" ORDER BY id DESC"), limit)))
+        })
+        .await
+    }
+
     async fn standings(
         &self,
         ids: &[OrderId],
@@ -540,6 +556,14 @@ impl Ledger for MysqlLedger {
         self.write(|connection| Box::pin(products::stock_log_sums(connection))).await
     }
 
+    async fn stock_log(
+        &self,
+        product: ProductId,
+        limit: usize,
+    ) -> std::result::Result<Vec<StockLogEntry>, Unavailable> {
+        self.write_now(move |connection| Box::pin(products::stock_log(connection, product, limit))).await
+    }
+
     async fn create_products(
         &self,
         batch: Vec<NewProduct>,
@@ -603,6 +627,19 @@ impl Ledger for MysqlLedger {
 
     async fn has_account_with(&self, role: Role) -> std::result::Result<bool, Unavailable> {
         self.write_now(move |connection| Box::pin(accounts::any_with(connection, role))).await
+    }
+
+    async fn accounts(&self, query: &AccountQuery) -> std::result::Result<Vec<AccountSummary>, Unavailable> {
+        let query = query.clone();
+        self.write_now(move |connection| {
+            let query = query.clone();
+            Box::pin(async move { accounts::list(connection, &query).await })
+        })
+        .await
+    }
+
+    async fn change_role(&self, id: UserId, role: Role) -> std::result::Result<AccountSummary, RoleError> {
+        self.write_now(move |connection| Box::pin(accounts::change_role(connection, id, role))).await?
     }
 
     async fn forget(&self, before: Timestamp) -> std::result::Result<(), Unavailable> {

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use mysql_async::Conn;
 
 use crate::domain::{NewProduct, Product, ProductChange, ProductId, StockLevel, StockReason, Timestamp};
-use crate::ports::ledger::{AdjustError, Adjusted, Adjustment, ProductError, ProductQuery, StockLogSum};
+use crate::ports::ledger::{
+    AdjustError, Adjusted, Adjustment, ProductError, ProductQuery, STOCK_LOG_REACH, StockLogEntry,
+    StockLogSum,
+};
 
 use super::error::{DbError, Result};
-use super::rows::{SELECT_PRODUCT, digest, flag, product};
+use super::ledger::limited;
+use super::rows::{SELECT_PRODUCT, digest, flag, optional_order_id, product};
 use super::session::{Answer, ask, roll_back, send, take};
 use super::sql::Message;
 
@@ -79,6 +83,28 @@ pub async fn stock_log_sums(connection: &mut Conn) -> Result<Vec<(ProductId, Sto
         }
     }
     Ok(sums.into_iter().collect())
+}
+
+pub async fn stock_log(
+    connection: &mut Conn,
+    product: ProductId,
+    limit: usize,
+) -> Result<Vec<StockLogEntry>> {
+    let message = Message::default()
+        .words("SELECT created_at, change_amount, reason, order_id FROM inventory_logs WHERE product_id = ")
+        .value(product.0)
+        .words(" AND id > (SELECT MAX(id) FROM inventory_logs) - ")
+        .value(STOCK_LOG_REACH)
+        .words(" ORDER BY id DESC");
+    let entry = |row: &mut mysql_async::Row| {
+        Ok(StockLogEntry {
+            at: Timestamp(take(row, 0)?),
+            delta: take(row, 1)?,
+            reason: take(row, 2)?,
+            order: optional_order_id(row, 3)?,
+        })
+    };
+    ask(connection, limited(message, limit)).await?.iter_mut().map(entry).collect()
 }
 
 /// The rows that the last question of a message has found; the last statement is `COMMIT`.

@@ -16,12 +16,20 @@ use super::session::{ask, take};
 use super::sql::Message;
 
 pub fn sixteen(row: &mut Row, column: usize) -> Result<[u8; 16]> {
-    let bytes: Vec<u8> = take(row, column)?;
+    sixteen_of(take(row, column)?, column)
+}
+
+fn sixteen_of(bytes: Vec<u8>, column: usize) -> Result<[u8; 16]> {
     bytes.try_into().map_err(|_| DbError::Unreadable(format!("column {column} has not 16 bytes")))
 }
 
 pub fn order_id(row: &mut Row, column: usize) -> Result<OrderId> {
     Ok(OrderId(Uuid::from_bytes(sixteen(row, column)?)))
+}
+
+pub fn optional_order_id(row: &mut Row, column: usize) -> Result<Option<OrderId>> {
+    let bytes: Option<Vec<u8>> = take(row, column)?;
+    bytes.map(|bytes| Ok(OrderId(Uuid::from_bytes(sixteen_of(bytes, column)?)))).transpose()
 }
 
 pub fn digest(row: &mut Row, column: usize) -> Result<Digest> {

@@ -15,9 +15,10 @@ use crate::domain::{
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
-    Account, AccountError, AdjustError, Adjusted, Adjustment, CancelRequest, Comparison, Confirmation,
-    CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding, OrderState, ProductError,
-    ProductQuery, Rest, Restocked, Role, SagaError, SagaRef, StockLogSum, Undoing,
+    Account, AccountError, AccountQuery, AccountSummary, AdjustError, Adjusted, Adjustment, CancelRequest,
+    Comparison, Confirmation, CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding,
+    OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaRef,
+    StockLogEntry, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
@@ -298,6 +299,22 @@ impl Ledger for SqliteLedger {
         self.readers.read(query).await
     }
 
+    async fn newest_orders(
+        &self,
+        before: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Order>>, Unavailable> {
+        let before = blob(before.unwrap_or(OrderId(Uuid::max())));
+        let limit = count(limit);
+        let query = move |connection: &Connection| {
+            let mut statement =
+                connection.prepare_cached(&select_orders("WHERE id < ? ORDER BY id DESC LIMIT ?"))?;
+            let heads = statement.query_map(params![before, limit], order_head)?;
+            heads.map(|head| with_lines(connection, head?)).collect()
+        };
+        self.readers.read(query).await
+    }
+
     async fn standings(&self, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>, Unavailable> {
         let ids = ids.to_vec();
         let query = move |connection: &Connection| {
@@ -354,6 +371,10 @@ impl Ledger for SqliteLedger {
         self.readers.read(products::stock_log_sums).await
     }
 
+    async fn stock_log(&self, product: ProductId, limit: usize) -> Result<Vec<StockLogEntry>, Unavailable> {
+        self.readers.read(move |connection| products::stock_log(connection, product, limit)).await
+    }
+
     async fn create_products(
         &self,
         batch: Vec<NewProduct>,
@@ -396,6 +417,15 @@ impl Ledger for SqliteLedger {
 
     async fn has_account_with(&self, role: Role) -> Result<bool, Unavailable> {
         self.readers.read(move |connection| accounts::any_with(connection, role)).await
+    }
+
+    async fn accounts(&self, query: &AccountQuery) -> Result<Vec<AccountSummary>, Unavailable> {
+        let query = query.clone();
+        self.readers.read(move |connection| accounts::list(connection, &query)).await
+    }
+
+    async fn change_role(&self, id: UserId, role: Role) -> Result<AccountSummary, RoleError> {
+        self.write(move |connection| accounts::change_role(connection, id, role)).await?
     }
 
     async fn forget(&self, before: Timestamp) -> Result<(), Unavailable> {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use crate::domain::{NewProduct, Product, ProductChange, ProductId, StockLevel, StockReason, Timestamp};
-use crate::ports::ledger::{AdjustError, Adjusted, Adjustment, ProductError, ProductQuery, StockLogSum};
+use crate::ports::ledger::{
+    AdjustError, Adjusted, Adjustment, ProductError, ProductQuery, STOCK_LOG_REACH, StockLogEntry,
+    StockLogSum,
+};
 
-use super::rows::{PRODUCT_COLUMNS, product};
+use super::rows::{PRODUCT_COLUMNS, count, optional_order_id, product};
 
 /// More units of one product than anybody has; keeps every sum of stock far from overflow.
 const STOCK_MAX: i64 = 1_000_000_000_000;
@@ -75,6 +78,27 @@ pub fn stock_log_sums(connection: &Connection) -> rusqlite::Result<Vec<(ProductI
         }
     }
     Ok(sums.into_iter().collect())
+}
+
+pub fn stock_log(
+    connection: &Connection,
+    product: ProductId,
+    limit: usize,
+) -> rusqlite::Result<Vec<StockLogEntry>> {
+    connection
+        .prepare_cached(
+            "SELECT created_at, change_amount, reason, order_id FROM inventory_logs \
+             WHERE product_id = ? AND id > (SELECT max(id) FROM inventory_logs) - ? ORDER BY id DESC LIMIT ?",
+        )?
+        .query_map(params![product.0, STOCK_LOG_REACH, count(limit)], |row| {
+            Ok(StockLogEntry {
+                at: Timestamp(row.get(0)?),
+                delta: row.get(1)?,
+                reason: row.get(2)?,
+                order: optional_order_id(row, 3)?,
+            })
+        })?
+        .collect()
 }
 
 /// Runs inside the writer's transaction. `Err` inside means that the batch must be rolled back.

@@ -29,6 +29,10 @@ pub fn order_id(row: &Row<'_>, column: usize) -> rusqlite::Result<OrderId> {
     Ok(OrderId(Uuid::from_bytes(row.get(column)?)))
 }
 
+pub fn optional_order_id(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<OrderId>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|bytes| OrderId(Uuid::from_bytes(bytes))))
+}
+
 pub fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     Ok(Digest(row.get(column)?))
 }
