@@ -92,7 +92,8 @@ const ASK_AGAIN_MS = 1000;
 let order = document.querySelector("#order[data-live]:not([data-live=''])");
 if (order) {
   const ask = async () => {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Part": "order" } });
+    // Kept, the part would be what the back button shows for the page.
+    const answer = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html", "X-Part": "order" } });
     // Signed out meanwhile: the whole page says what to do.
     if (answer.redirected || answer.status === 401) location.reload();
     return answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("order");
@@ -190,6 +191,10 @@ document.querySelector("a[href='/checkout']")?.addEventListener("click", (event)
 const [fieldId, at] = (sessionStorage.getItem(FOCUS) ?? "").split(" ");
 sessionStorage.removeItem(FOCUS);
 document.getElementById(fieldId)?.form.elements[at]?.focus();
+
+// Where the categories are wider than the screen, the chosen one is brought into sight.
+const chosen = document.querySelector(".chips [aria-current]");
+if (chosen) chosen.parentElement.scrollLeft = chosen.offsetLeft - (innerWidth - chosen.offsetWidth) / 2;
 
 // The account's menu closes when another place is pressed.
 const menu = document.querySelector("details.menu");

@@ -34,7 +34,7 @@ language-en = English
 language-vi = Tiếng Việt
 api = API for developers
 first-page = Back to the start
-next-page = More
+next-page = Next page
 problem = That did not work
 
 ## Titles, in the window and in the history
@@ -250,3 +250,191 @@ link-home = To the shop
 link-basket = To the basket
 retry-in = Trying again in
 seconds = s
+
+## Administration
+
+administration = Administration
+admin-dashboard = Now
+admin-products = Products
+admin-orders = Orders
+admin-analytics = Analytics
+admin-users = People
+title-dashboard = Now
+title-admin-products = Products
+title-admin-orders = Orders
+title-new-product = New product
+title-import = Import a catalogue
+title-analytics = Analytics
+title-users = People
+
+figure-sales = Sales a second
+figure-sold-out = Sold out, a second
+figure-declined = Declined a second
+figure-failed = Failed a second
+figure-views = Views a second
+figure-p50-ms = Half answered within, ms
+figure-p95-ms = 95 % within, ms
+figure-p99-ms = 99 % within, ms
+figure-cache-hit-rate = Answered by caches, %
+figure-servers = Servers
+chart-purchases = Purchases a second
+chart-latency = Answers to buyers, ms
+chart-views = Looks a second
+chart-cache = Answered by caches, %
+
+selling-now = Selling now
+selling-nothing = Nothing was sold in the last minute.
+sold-last-minute = Sold in a minute
+available = Available
+held = Held
+on-hand = On hand
+consumers = Consumers
+consumers-none = Nobody reads the events of this shop.
+consumer = Consumer
+messages-behind = Messages behind
+stuck-orders = Stuck orders
+stuck-none = None. Every order is on its way or has ended.
+on-their-way = Orders on their way:
+of-them-waiting = waiting for their customers:
+resume = Take it up again
+
+find-product = Name or article
+find-order = Order, customer’s number or address
+find-user = Part of an address
+new-product = New product
+see-in-shop = See it in the shop
+name = Name
+description = Description
+category = Category
+price = Price
+currency = Currency
+opening-stock = Opening stock
+save = Save
+stock = Stock
+stock-delta = Units that come or go
+stock-delta-hint = +10 adds ten, -3 takes three away that nobody has bought.
+reason = Reason
+change-stock = Change the stock
+stock-log = What became of it
+stock-reason-opening = Opening stock
+stock-reason-sale = Sale
+stock-reason-cancel = Taken back
+
+import = Import a catalogue
+import-lead = Columns: sku, name, description, category, price, currency, stock. You see what becomes of each row before anything is changed.
+import-file = File
+import-csv = Rows
+import-look = See what becomes of it
+import-plan = What becomes of it
+import-now = Import it
+import-becomes = Becomes
+import-new = New
+import-change = Changed
+import-same = As it is
+import-stock = { $price }, { $n } in stock
+import-summary = { $new } new, { $change } changed, { $same } as they are. The stock of products that are there stays as it is.
+start-over = Start over
+line = Line
+details = Details
+
+order = Order
+status = Status
+customer = Customer
+when = When
+orders-none = No orders.
+saga-at = Under way:
+saga-stuck-at = stuck at “{ $step }”
+saga-undoing-at = being undone at “{ $step }”
+saga-step-reserve-stock = holding the units
+saga-step-create-order = taking down the order
+saga-step-take-payment = payment
+saga-step-confirm-order = confirmation
+payments = Payments
+payments-none = No money has moved.
+notifications = What the customer was told
+notifications-none = Nothing yet.
+attempts =
+    { $n ->
+        [one] { $n } try
+       *[other] { $n } tries
+    }
+mail-waiting = Waiting
+mail-sent = Sent
+mail-refused = Refused
+mail-unaddressed = No address
+
+span = Span of time
+span-hour = An hour
+span-day = A day
+span-week = A week
+analytics-sales = Sales
+analytics-a-bar =
+    { $n ->
+        [1] a bar is a minute
+       *[other] a bar is { $n } minutes
+    }
+analytics-bar = { $when }: { $n }
+analytics-top = Sells best, of all time
+analytics-failures = What failed
+analytics-none = Nothing in this time.
+revenue = Revenue
+sales-word = sales
+units-word = units
+units = Units
+given-back = given back
+
+number = Number
+since = Since
+orders-word = Orders
+orders-of = Orders of { $email }
+role = Role
+role-of = Role of { $email }
+role-customer = Customer
+role-admin = Administrator
+you = you
+users-all = Everybody
+users-admins = Administrators
+users-none = Nobody.
+
+notice-saved = Saved.
+notice-restocked = The stock is changed.
+notice-imported = The catalogue is imported.
+notice-resumed = The order is taken up again.
+
+problem-sku-taken = Another product has this article number.
+problem-version-conflict = Somebody else has changed it meanwhile.
+problem-not-stuck = This order is not stuck.
+problem-last-admin = Somebody has to stay administrator. Make somebody else one first.
+problem-malformed-json = We could not read that. Please try again.
+
+last-five-minutes = The last five minutes
+line-sales = Sales
+line-sold-out = Sold out
+line-declined = Declined
+line-failed = Failed
+line-p50-ms = 50 %
+line-p95-ms = 95 %
+line-p99-ms = 99 %
+line-views = Looks
+line-cache-hit-rate = Answered by caches
+
+happened-saga-started = The customer asked to buy
+happened-inventory-reserved = The units were held
+happened-order-created = The order was taken down
+happened-payment-processed = The payment went through
+happened-order-confirmed = The order was confirmed
+happened-inventory-release-requested = The units went back on sale
+happened-order-cancelled = The customer took the order back
+happened-payment-refunded = The money was given back
+happened-order-failed = The order failed
+
+why-insufficient-stock = Sold out
+why-price-changed = The price had changed
+why-payment-declined = The payment was declined
+why-payment-unknown = The gateway did not answer
+why-concurrent-modification = Something else changed it meanwhile
+why-reserve-failed = The units could not be held
+why-create-order-failed = The order could not be taken down
+why-confirm-failed = The order could not be confirmed
+why-expired = The customer did not pay in time
+why-cancelled-by-customer = The customer took it back

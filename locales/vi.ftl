@@ -30,7 +30,7 @@ language-en = English
 language-vi = Tiếng Việt
 api = API cho lập trình viên
 first-page = Về trang đầu
-next-page = Xem thêm
+next-page = Trang sau
 problem = Chưa thực hiện được
 
 ## Tiêu đề, trên cửa sổ và trong lịch sử
@@ -59,13 +59,13 @@ category-all = Tất cả
 stock-many = Còn { $n }
 stock-few =
     { $n ->
-        [1] Chỉ còn đúng 1
+        [1] Còn đúng 1
        *[other] Chỉ còn { $n }
     }
 stock-none = Hết hàng
 live-many = Còn { "{n}" }
 live-few = Chỉ còn { "{n}" }
-live-one = Chỉ còn đúng 1
+live-one = Còn đúng 1
 live-none = Hết hàng
 live-now = Trực tiếp
 as-of = Cập nhật lúc
@@ -246,3 +246,183 @@ link-home = Về cửa hàng
 link-basket = Đến giỏ hàng
 retry-in = Tự thử lại sau
 seconds = giây
+
+## Quản trị
+
+administration = Quản trị
+admin-dashboard = Hiện tại
+admin-products = Sản phẩm
+admin-orders = Đơn hàng
+admin-analytics = Thống kê
+admin-users = Người dùng
+title-dashboard = Hiện tại
+title-admin-products = Sản phẩm
+title-admin-orders = Đơn hàng
+title-new-product = Sản phẩm mới
+title-import = Nhập danh mục
+title-analytics = Thống kê
+title-users = Người dùng
+
+figure-sales = Đơn bán mỗi giây
+figure-sold-out = Hết hàng, mỗi giây
+figure-declined = Bị từ chối mỗi giây
+figure-failed = Thất bại mỗi giây
+figure-views = Lượt xem mỗi giây
+figure-p50-ms = Một nửa trả lời trong, ms
+figure-p95-ms = 95 % trong, ms
+figure-p99-ms = 99 % trong, ms
+figure-cache-hit-rate = Trả lời từ bộ nhớ đệm, %
+figure-servers = Máy chủ
+chart-purchases = Lượt mua mỗi giây
+chart-latency = Thời gian trả lời người mua, ms
+chart-views = Lượt xem mỗi giây
+chart-cache = Trả lời từ bộ nhớ đệm, %
+
+selling-now = Đang bán
+selling-nothing = Không bán được gì trong một phút vừa qua.
+sold-last-minute = Bán trong một phút
+available = Còn bán được
+held = Đang giữ
+on-hand = Trong kho
+consumers = Bộ xử lý sự kiện
+consumers-none = Không có ai đọc sự kiện của cửa hàng này.
+consumer = Bộ xử lý
+messages-behind = Tin chưa đọc
+stuck-orders = Đơn hàng bị kẹt
+stuck-none = Không có. Mọi đơn hàng đang được xử lý hoặc đã xong.
+on-their-way = Đơn đang xử lý:
+of-them-waiting = đang chờ khách:
+resume = Xử lý tiếp
+
+find-product = Tên hoặc mã hàng
+find-order = Đơn hàng, số hoặc địa chỉ khách
+find-user = Một phần địa chỉ
+new-product = Sản phẩm mới
+see-in-shop = Xem trong cửa hàng
+name = Tên
+description = Mô tả
+category = Danh mục
+price = Giá
+currency = Tiền tệ
+opening-stock = Số lượng ban đầu
+save = Lưu
+stock = Kho
+stock-delta = Số lượng thêm hoặc bớt
+stock-delta-hint = +10 thêm mười, -3 bớt ba chiếc chưa ai mua.
+reason = Lý do
+change-stock = Thay đổi kho
+stock-log = Lịch sử kho
+stock-reason-opening = Số lượng ban đầu
+stock-reason-sale = Bán
+stock-reason-cancel = Trả lại
+
+import = Nhập danh mục
+import-lead = Các cột: sku, name, description, category, price, currency, stock. Bạn thấy từng dòng sẽ thành gì trước khi có gì thay đổi.
+import-file = Tệp
+import-csv = Các dòng
+import-look = Xem kết quả
+import-plan = Kết quả
+import-now = Nhập
+import-becomes = Sẽ là
+import-new = Mới
+import-change = Thay đổi
+import-same = Như cũ
+import-stock = { $price }, { $n } trong kho
+import-summary = { $new } mới, { $change } thay đổi, { $same } như cũ. Kho của sản phẩm đã có được giữ nguyên.
+start-over = Bắt đầu lại
+line = Dòng
+details = Chi tiết
+
+order = Đơn hàng
+status = Trạng thái
+customer = Khách hàng
+when = Khi nào
+orders-none = Không có đơn hàng.
+saga-at = Đang xử lý:
+saga-stuck-at = bị kẹt ở “{ $step }”
+saga-undoing-at = đang hoàn lại ở “{ $step }”
+saga-step-reserve-stock = giữ hàng
+saga-step-create-order = ghi đơn hàng
+saga-step-take-payment = thanh toán
+saga-step-confirm-order = xác nhận
+payments = Thanh toán
+payments-none = Chưa có khoản tiền nào.
+notifications = Khách đã được báo
+notifications-none = Chưa có gì.
+attempts = { $n } lần thử
+mail-waiting = Đang chờ
+mail-sent = Đã gửi
+mail-refused = Bị từ chối
+mail-unaddressed = Không có địa chỉ
+
+span = Khoảng thời gian
+span-hour = Một giờ
+span-day = Một ngày
+span-week = Một tuần
+analytics-sales = Đơn bán
+analytics-a-bar = mỗi cột là { $n } phút
+analytics-bar = { $when }: { $n }
+analytics-top = Bán chạy nhất từ trước đến nay
+analytics-failures = Thất bại
+analytics-none = Không có gì trong thời gian này.
+revenue = Doanh thu
+sales-word = đơn bán
+units-word = chiếc
+units = Số lượng
+given-back = đã hoàn lại
+
+number = Số
+since = Từ
+orders-word = Đơn hàng
+orders-of = Đơn hàng của { $email }
+role = Vai trò
+role-of = Vai trò của { $email }
+role-customer = Khách hàng
+role-admin = Quản trị viên
+you = bạn
+users-all = Tất cả
+users-admins = Quản trị viên
+users-none = Không có ai.
+
+notice-saved = Đã lưu.
+notice-restocked = Kho đã được thay đổi.
+notice-imported = Danh mục đã được nhập.
+notice-resumed = Đơn hàng được xử lý tiếp.
+
+problem-sku-taken = Một sản phẩm khác đã có mã hàng này.
+problem-version-conflict = Người khác vừa thay đổi.
+problem-not-stuck = Đơn hàng này không bị kẹt.
+problem-last-admin = Phải luôn có một quản trị viên. Hãy cấp quyền cho người khác trước.
+problem-malformed-json = Chúng tôi không đọc được. Vui lòng thử lại.
+
+last-five-minutes = Năm phút vừa qua
+line-sales = Đơn bán
+line-sold-out = Hết hàng
+line-declined = Bị từ chối
+line-failed = Thất bại
+line-p50-ms = 50 %
+line-p95-ms = 95 %
+line-p99-ms = 99 %
+line-views = Lượt xem
+line-cache-hit-rate = Trả lời từ bộ nhớ đệm
+
+happened-saga-started = Khách hàng muốn mua
+happened-inventory-reserved = Hàng được giữ
+happened-order-created = Đơn hàng được ghi lại
+happened-payment-processed = Thanh toán thành công
+happened-order-confirmed = Đơn hàng được xác nhận
+happened-inventory-release-requested = Hàng được bán lại
+happened-order-cancelled = Khách hàng hủy đơn
+happened-payment-refunded = Tiền được hoàn lại
+happened-order-failed = Đơn hàng thất bại
+
+why-insufficient-stock = Hết hàng
+why-price-changed = Giá đã thay đổi
+why-payment-declined = Thanh toán bị từ chối
+why-payment-unknown = Cổng thanh toán không trả lời
+why-concurrent-modification = Có thay đổi khác cùng lúc
+why-reserve-failed = Không giữ được hàng
+why-create-order-failed = Không ghi được đơn hàng
+why-confirm-failed = Không xác nhận được đơn hàng
+why-expired = Khách không trả tiền kịp
+why-cancelled-by-customer = Khách hàng hủy

@@ -279,7 +279,7 @@ impl<'a> Records<'a> {
 
 /// Why a text is not an amount of money.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-enum AmountError {
+pub enum AmountError {
     #[error("is not a decimal number such as 12.50")]
     NotANumber,
     #[error("is negative")]
@@ -291,7 +291,10 @@ enum AmountError {
 }
 
 /// Reads `12.5` as 1250 for two `decimals`, digit by digit: a float would round.
-fn minor_units(text: &str, decimals: u32) -> Result<i64, AmountError> {
+///
+/// # Errors
+/// It is no amount, or one that cannot be paid.
+pub fn minor_units(text: &str, decimals: u32) -> Result<i64, AmountError> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = match unsigned.split_once('.') {
         Some((_, "")) => return Err(AmountError::NotANumber),

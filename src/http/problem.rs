@@ -49,6 +49,7 @@ pub enum Kind {
     VersionConflict,
     TooManyWebhooks,
     NotStuck,
+    LastAdmin,
     SignatureInvalid,
     ChargeVoided,
     NothingCaptured,
@@ -68,7 +69,7 @@ pub struct About {
 
 impl Kind {
     /// Every kind, for the pages.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::IdempotencyKeyMissing,
@@ -93,6 +94,7 @@ impl Kind {
         Self::VersionConflict,
         Self::TooManyWebhooks,
         Self::NotStuck,
+        Self::LastAdmin,
         Self::SignatureInvalid,
         Self::ChargeVoided,
         Self::NothingCaptured,
@@ -263,6 +265,13 @@ impl Kind {
                 "The saga is not stuck",
                 StatusCode::CONFLICT,
                 "Only a stuck saga can be resumed; this one is on its way.",
+            ),
+            Self::LastAdmin => (
+                "last-admin",
+                "The last administrator",
+                StatusCode::CONFLICT,
+                "Somebody has to be able to look after the shop, so the last administrator stays one. Make somebody \
+                 else an administrator first.",
             ),
             Self::SignatureInvalid => (
                 "signature-invalid",

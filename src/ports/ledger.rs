@@ -516,6 +516,9 @@ pub trait Ledger: Send + Sync {
     /// Products in id order; they may be a few seconds old.
     async fn products(&self, query: &ProductQuery) -> Result<Vec<Product>, Unavailable>;
 
+    /// The products with these skus, in no order; those that nothing has are left out.
+    async fn products_by_sku(&self, skus: Vec<String>) -> Result<Vec<Product>, Unavailable>;
+
     /// Up to `limit` names of categories that have products, in order.
     async fn categories(&self, limit: usize) -> Result<Vec<String>, Unavailable>;
 

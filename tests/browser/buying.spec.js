@@ -51,7 +51,7 @@ test("a declined card gives an order that says so, and keeps nothing", async ({ 
 });
 
 for (const card of ["tok_timeout_before", "tok_timeout_after"]) {
-  test(`a card that stays silent (${card}) gives an order that moves to its end, and keeps nothing`, async ({ page }) => {
+  test(`a card that stays silent gives an order that comes to its end and keeps nothing: ${card}`, async ({ page }) => {
     const product = await addProduct({ stock: 5 });
     await signUp(page);
     await order(page, product, card);
@@ -165,9 +165,9 @@ test("somebody buys with the keyboard alone", async ({ page }) => {
       const focused = page.locator(":focus");
       if (!(await focused.count())) continue;
       await expect(focused, "what has the focus is seen").toBeInViewport({ ratio: 0.01 });
-      const called = await focused.evaluate((element) =>
-        `${element.getAttribute("aria-label") ?? ""} ${element.labels?.[0]?.textContent ?? ""} ${element.textContent}`.trim(),
-      );
+      const called = await focused.evaluate(({ ariaLabel, labels, textContent }) => {
+        return [ariaLabel, labels?.[0]?.textContent, textContent].join(" ");
+      });
       if (called.includes(name)) return;
     }
     throw new Error(`the keyboard does not reach: ${name}`);

@@ -24,6 +24,15 @@ pub async fn find(connection: &mut Conn, id: ProductId) -> Result<Option<Product
     ask(connection, message).await?.into_iter().next().map(product).transpose()
 }
 
+pub async fn by_sku(connection: &mut Conn, skus: &[String]) -> Result<Vec<Product>> {
+    if skus.is_empty() {
+        return Ok(Vec::new());
+    }
+    let message =
+        Message::default().words(SELECT_PRODUCT).words("WHERE sku IN ").list(skus.iter().map(|sku| &**sku));
+    ask(connection, message).await?.into_iter().map(product).collect()
+}
+
 pub async fn list(connection: &mut Conn, query: &ProductQuery) -> Result<Vec<Product>> {
     let mut message =
         Message::default().words(SELECT_PRODUCT).words("WHERE id > ").value(query.after.map_or(0, |id| id.0));

@@ -341,6 +341,10 @@ impl Ledger for SqliteLedger {
         self.readers.read(move |connection| products::find(connection, id)).await
     }
 
+    async fn products_by_sku(&self, skus: Vec<String>) -> Result<Vec<Product>, Unavailable> {
+        self.readers.read(move |connection| products::by_sku(connection, &skus)).await
+    }
+
     async fn products(&self, query: &ProductQuery) -> Result<Vec<Product>, Unavailable> {
         let query = query.clone();
         self.readers.read(move |connection| products::list(connection, &query)).await

@@ -22,6 +22,13 @@ pub fn find(connection: &Connection, id: ProductId) -> rusqlite::Result<Option<P
         .optional()
 }
 
+pub fn by_sku(connection: &Connection, skus: &[String]) -> rusqlite::Result<Vec<Product>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {PRODUCT_COLUMNS} FROM products WHERE sku = ?"))?;
+    let found = skus.iter().map(|sku| statement.query_row([sku], product).optional());
+    found.filter_map(rusqlite::Result::transpose).collect()
+}
+
 pub fn list(connection: &Connection, query: &ProductQuery) -> rusqlite::Result<Vec<Product>> {
     let mut sql = format!("SELECT {PRODUCT_COLUMNS} FROM products WHERE id > ?1");
     let mut values: Vec<rusqlite::types::Value> = vec![query.after.map_or(0, |id| id.0).into()];

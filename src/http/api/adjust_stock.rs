@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::domain::{Digest, StockReason};
+use crate::domain::{Digest, Product, ProductId, StockReason, UserId};
 use crate::http::Shop;
 use crate::http::extract::{Admin, IdempotencyKey, Json, ProductPath, text};
 use crate::http::problem::{Kind, Problem};
@@ -18,9 +18,9 @@ use super::{AdminProduct, json};
 #[serde(deny_unknown_fields)]
 pub struct AdjustStock {
     /// Units that come (positive) or go (negative), not 0.
-    delta: i64,
+    pub delta: i64,
     /// In the administrator's words, for the stock log: "restock", "return", "write-off".
-    reason: String,
+    pub reason: String,
 }
 
 /// Adds units or takes available ones away.
@@ -39,7 +39,21 @@ pub async fn adjust_stock(
     key: IdempotencyKey,
     Json(body): Json<AdjustStock>,
 ) -> Result<Response, Problem> {
-    let AdjustStock { delta, reason } = body;
+    let product = adjust(&shop, user, product, &key, body).await?;
+    Ok(json(StatusCode::OK, &AdminProduct::from(&product)))
+}
+
+/// Checks a change of stock, and makes it, once for each key of this administrator.
+///
+/// # Errors
+/// Names what is not acceptable, or says why nothing was changed.
+pub async fn adjust(
+    shop: &Shop,
+    user: UserId,
+    product: ProductId,
+    key: &IdempotencyKey,
+    AdjustStock { delta, reason }: AdjustStock,
+) -> Result<Product, Problem> {
     if delta == 0 || !(-STOCK_CHANGE_MAX..=STOCK_CHANGE_MAX).contains(&delta) {
         let range = format!("has to be -{STOCK_CHANGE_MAX} to {STOCK_CHANGE_MAX} and not 0");
         return Err(Problem::invalid("/delta", range));
@@ -58,7 +72,7 @@ pub async fn adjust_stock(
         at: shop.stores.clock.now(),
     };
     match shop.stock_room.adjust_stock(adjustment).await {
-        Ok(adjusted) => Ok(json(StatusCode::OK, &AdminProduct::from(&adjusted.product))),
+        Ok(adjusted) => Ok(adjusted.product),
         Err(AdjustError::NotFound) => Err(Problem::new(Kind::NotFound, "There is no such product.")),
         Err(AdjustError::TooFew { available }) => {
             Err(Problem::new(Kind::OutOfStock, format!("Only {available} units can be taken away."))

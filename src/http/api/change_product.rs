@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::domain::{Money, ProductChange};
+use crate::domain::{Money, Product, ProductChange, ProductId};
 use crate::http::Shop;
 use crate::http::extract::{Admin, Json, Object, ProductPath};
 use crate::http::problem::Problem;
@@ -42,8 +42,17 @@ pub async fn change_product(
 ) -> Result<Response, Problem> {
     let ChangeProduct { name, description, category, price, version } = body;
     let price = price.map(|Object(price)| price);
-    check_description(name.as_deref(), description.as_deref(), category.as_deref(), price)?;
     let change = ProductChange { name, description, category, price, version };
-    let product = shop.stock_room.change_product(id, change).await.map_err(problem)?;
+    let product = change_checked(&shop, id, change).await?;
     Ok(json(StatusCode::OK, &AdminProduct::from(&product)))
+}
+
+/// Checks a change, and makes it.
+///
+/// # Errors
+/// Names the first field that is not acceptable, or says why nothing was changed.
+pub async fn change_checked(shop: &Shop, id: ProductId, change: ProductChange) -> Result<Product, Problem> {
+    let ProductChange { name, description, category, price, .. } = &change;
+    check_description(name.as_deref(), description.as_deref(), category.as_deref(), *price)?;
+    shop.stock_room.change_product(id, change).await.map_err(problem)
 }

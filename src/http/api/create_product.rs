@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::domain::{Money, NewProduct};
+use crate::domain::{Money, NewProduct, Product};
 use crate::http::Shop;
 use crate::http::extract::{Admin, Json, Object, text};
 use crate::http::problem::{Kind, Problem};
@@ -42,24 +42,26 @@ pub async fn create_product(
     Admin(_): Admin,
     Json(body): Json<CreateProduct>,
 ) -> Result<Response, Problem> {
-    text("/sku", &body.sku, 1, 64)?;
-    let Object(price) = body.price;
-    let category = body.category.unwrap_or_default();
-    check_description(Some(&body.name), Some(&body.description), Some(&category), Some(price))?;
-    if !(0..=STOCK_CHANGE_MAX).contains(&body.stock) {
+    let CreateProduct { sku, name, description, category, price: Object(price), stock } = body;
+    let product =
+        NewProduct { sku, name, description, category: category.unwrap_or_default(), price, stock };
+    let created = create(&shop, product).await?;
+    Ok(json(StatusCode::CREATED, &AdminProduct::from(&created)))
+}
+
+/// Checks a product, and adds it.
+///
+/// # Errors
+/// Names the first field that is not acceptable, or says why it was not added.
+pub async fn create(shop: &Shop, product: NewProduct) -> Result<Product, Problem> {
+    let NewProduct { sku, name, description, category, price, stock } = &product;
+    text("/sku", sku, 1, 64)?;
+    check_description(Some(name), Some(description), Some(category), Some(*price))?;
+    if !(0..=STOCK_CHANGE_MAX).contains(stock) {
         return Err(Problem::invalid("/stock", format!("has to be 0 to {STOCK_CHANGE_MAX}")));
     }
-    let product = NewProduct {
-        sku: body.sku,
-        name: body.name,
-        description: body.description,
-        category,
-        price,
-        stock: body.stock,
-    };
     let created = shop.stock_room.create_products(vec![product]).await.map_err(problem)?;
-    let created = created.first().expect("one product was created");
-    Ok(json(StatusCode::CREATED, &AdminProduct::from(created)))
+    Ok(created.into_iter().next().expect("one product was created"))
 }
 
 /// Checks what describes a product.

@@ -1,10 +1,11 @@
 //! The shop as people see it: pages that the server makes, which work without scripts and better with them.
 //!
 //! [`visit`] knows who looks and in which language, [`forms`] takes what they send, [`texts`] has the words,
-//! [`assets`] what pages are dressed with; the rest is one file a page. Pages are in `templates/`, and show what the
+//! [`assets`] what pages are dressed with; [`admin`] is what administrators see; the rest is one file a page. Pages are in `templates/`, and show what the
 //! API answers.
 
 mod account;
+mod admin;
 mod assets;
 mod basket;
 mod catalogue;
@@ -45,6 +46,7 @@ pub fn pages(shop: &Shop) -> Router<Shop> {
         .route("/sign-up", get(account::sign_up_page).post(account::sign_up))
         .route("/sign-out", post(account::sign_out))
         .route("/language", post(account::choose_language))
+        .merge(admin::pages())
         .layer(from_fn_with_state(Arc::clone(shop), visit::accompany))
         .route("/assets/{*name}", get(assets::serve))
 }

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::domain::{Event, EventBody, NextAction, Order, OrderStatus, Reason};
+use crate::domain::{Event, EventBody, NextAction, Order, OrderLine, OrderStatus, Reason};
 use crate::http::Shop;
 use crate::http::api::view_order::own_order;
 use crate::http::extract::{LastEventId, OrderPath, Query};
@@ -37,14 +37,30 @@ struct OrdersPage {
     is_empty: bool,
 }
 
-struct Row {
-    href: String,
-    number: String,
-    status: &'static str,
-    status_label: String,
-    total: String,
-    when: String,
-    summary: String,
+/// An order in a list.
+pub struct Row {
+    pub href: String,
+    pub number: String,
+    pub status: &'static str,
+    pub status_label: String,
+    pub total: String,
+    pub when: String,
+    pub summary: String,
+}
+
+impl Row {
+    /// An order whose page is at `href`.
+    pub fn of(language: Language, order: &Order, href: String) -> Self {
+        Self {
+            href,
+            number: number(order),
+            status: order.status.as_str(),
+            status_label: status_label(language, order.status),
+            total: language.money(order.total),
+            when: language.moment(order.created_at),
+            summary: summary(language, order),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -75,12 +91,31 @@ struct Step {
     note: String,
 }
 
-struct Line {
-    href: String,
-    name: String,
-    quantity: u32,
-    unit_price: String,
-    total: String,
+/// A product of an order.
+pub struct Line {
+    pub href: String,
+    pub name: String,
+    pub quantity: u32,
+    pub unit_price: String,
+    pub total: String,
+}
+
+impl Line {
+    fn of(language: Language, line: &OrderLine) -> Self {
+        let total = line.unit_price.times(line.quantity);
+        Self {
+            href: format!("/products/{}", line.product_id),
+            name: line.name.to_string(),
+            quantity: line.quantity.get(),
+            unit_price: language.money(line.unit_price),
+            total: total.map(|total| language.money(total)).unwrap_or_default(),
+        }
+    }
+
+    /// The products of an order.
+    pub fn all(language: Language, order: &Order) -> Vec<Self> {
+        order.lines.iter().map(|line| Self::of(language, line)).collect()
+    }
 }
 
 struct Past {
@@ -89,7 +124,7 @@ struct Past {
 }
 
 /// What people are shown as an order's number: the end of its id, in which orders of one moment differ.
-fn number(order: &Order) -> String {
+pub fn number(order: &Order) -> String {
     let id = order.id.to_string();
     id[id.len() - NUMBER_DIGITS..].to_uppercase()
 }
@@ -99,7 +134,8 @@ pub fn address(order: &Order) -> String {
     format!("/orders/{}", order.id)
 }
 
-fn status_label(language: Language, status: OrderStatus) -> String {
+/// A status in a word.
+pub fn status_label(language: Language, status: OrderStatus) -> String {
     language.text(&format!("status-{}", status.as_str().to_lowercase()))
 }
 
@@ -120,16 +156,7 @@ pub async fn list(
     let language = visit.language;
     let next = orders.last().filter(|_| orders.len() == ORDERS);
     let next_href = next.map(|order| format!("/orders?cursor={}", order.id)).unwrap_or_default();
-    let row = |order: &std::sync::Arc<Order>| Row {
-        href: address(order),
-        number: number(order),
-        status: order.status.as_str(),
-        status_label: status_label(language, order.status),
-        total: language.money(order.total),
-        when: language.moment(order.created_at),
-        summary: summary(language, order),
-    };
-    let orders: Vec<_> = orders.iter().map(row).collect();
+    let orders: Vec<_> = orders.iter().map(|order| Row::of(language, order, address(order))).collect();
     page(&OrdersPage { page: visit.page_of("title-orders"), next_href, is_empty: orders.is_empty(), orders })
 }
 
@@ -158,13 +185,6 @@ pub async fn show(
     let language = visit.language;
     let number = number(&order);
     let settled = is_settled(&order, &events);
-    let line = |line: &crate::domain::OrderLine| Line {
-        href: format!("/products/{}", line.product_id),
-        name: line.name.to_string(),
-        quantity: line.quantity.get(),
-        unit_price: language.money(line.unit_price),
-        total: line.unit_price.times(line.quantity).map(|total| language.money(total)).unwrap_or_default(),
-    };
     let shown = OrderPage {
         page: visit.page(language.text_with("title-order", [("number", number.clone().into())])),
         number,
@@ -174,7 +194,7 @@ pub async fn show(
         settled,
         live_href: format!("/orders/{id}/live"),
         steps: steps(language, &order, &events, action.is_some()),
-        lines: order.lines.iter().map(line).collect(),
+        lines: Line::all(language, &order),
         total: language.money(order.total),
         when: language.moment(order.created_at),
         can_cancel: matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed),
@@ -217,7 +237,12 @@ pub async fn cancel(
 }
 
 fn reason_text(language: Language, reason: Reason) -> String {
-    language.text(&format!("reason-{}", reason.as_str().to_lowercase().replace('_', "-")))
+    language.text(&format!("reason-{}", reason_word(reason)))
+}
+
+/// The word for a reason in the keys of texts.
+pub fn reason_word(reason: Reason) -> String {
+    reason.as_str().to_lowercase().replace('_', "-")
 }
 
 /// Whether nothing will move any more, unless the customer cancels.
@@ -274,17 +299,22 @@ fn steps(language: Language, order: &Order, events: &[Event], waits_for_customer
     ]
 }
 
+/// The word for a kind of event in the keys of texts.
+pub fn event_word(body: &EventBody) -> &'static str {
+    match body {
+        EventBody::SagaStarted { .. } => "saga-started",
+        EventBody::InventoryReserved { .. } => "inventory-reserved",
+        EventBody::OrderCreated { .. } => "order-created",
+        EventBody::PaymentProcessed { .. } => "payment-processed",
+        EventBody::OrderConfirmed { .. } => "order-confirmed",
+        EventBody::InventoryReleaseRequested { .. } => "inventory-release-requested",
+        EventBody::OrderCancelled { .. } => "order-cancelled",
+        EventBody::PaymentRefunded { .. } => "payment-refunded",
+        EventBody::OrderFailed { .. } => "order-failed",
+    }
+}
+
 fn past(language: Language, event: &Event) -> Past {
-    let key = match &event.body {
-        EventBody::SagaStarted { .. } => "event-saga-started",
-        EventBody::InventoryReserved { .. } => "event-inventory-reserved",
-        EventBody::OrderCreated { .. } => "event-order-created",
-        EventBody::PaymentProcessed { .. } => "event-payment-processed",
-        EventBody::OrderConfirmed { .. } => "event-order-confirmed",
-        EventBody::InventoryReleaseRequested { .. } => "event-inventory-release-requested",
-        EventBody::OrderCancelled { .. } => "event-order-cancelled",
-        EventBody::PaymentRefunded { .. } => "event-payment-refunded",
-        EventBody::OrderFailed { .. } => "event-order-failed",
-    };
-    Past { when: language.moment(event.time), label: language.text(key) }
+    let label = language.text(&format!("event-{}", event_word(&event.body)));
+    Past { when: language.moment(event.time), label }
 }

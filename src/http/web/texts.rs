@@ -82,6 +82,13 @@ impl Language {
         if number < 0 { format!("−{digits}") } else { digits }
     }
 
+    /// A number with one decimal.
+    pub fn decimal(self, number: f64) -> String {
+        let tenths = (number * 10.0).round() as i64;
+        let decimal = &self.texts().decimal;
+        format!("{}{decimal}{}", self.number(tenths / 10), tenths.abs() % 10)
+    }
+
     /// An amount of money with its currency.
     pub fn money(self, money: Money) -> String {
         let texts = self.texts();
@@ -180,7 +187,7 @@ fn grouped(digits: &str, mark: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::domain::Currency;
+    use crate::domain::{Currency, Reason};
 
     use super::*;
 
@@ -205,6 +212,39 @@ mod tests {
         assert_eq!(Language::preferred("de, en-GB;q=0.8, vi;q=0.5"), Language::English);
         assert_eq!(Language::preferred("fr, en"), Language::English);
         assert_eq!(Language::preferred("\u{fffd};;q=x"), OTHERWISE);
+    }
+
+    #[test]
+    fn every_text_that_a_page_asks_for_is_there() {
+        let mut rooms = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("templates")];
+        let mut asked = 0;
+        while let Some(room) = rooms.pop() {
+            for entry in std::fs::read_dir(room).expect("templates") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    rooms.push(path);
+                    continue;
+                }
+                let template = std::fs::read_to_string(&path).expect("a template");
+                for call in ["page.t(\"", "page.t1(\""] {
+                    for key in template.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {
+                        assert_ne!(Language::English.text(key), key, "{}", path.display());
+                        asked += 1;
+                    }
+                }
+            }
+        }
+        assert!(asked > 100, "{asked}");
+    }
+
+    #[test]
+    fn every_reason_has_its_texts() {
+        for reason in Reason::ALL {
+            for place in ["reason", "why"] {
+                let key = format!("{place}-{}", super::super::orders::reason_word(reason));
+                assert_ne!(Language::English.text(&key), key);
+            }
+        }
     }
 
     #[test]

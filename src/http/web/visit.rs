@@ -15,6 +15,7 @@ use crate::auth::Principal;
 use crate::domain::UserId;
 use crate::http::Shop;
 use crate::http::problem::{Kind, Problem};
+use crate::ports::ledger::Role;
 
 use super::basket::BasketLines;
 use super::texts::Language;
@@ -55,6 +56,7 @@ pub struct Page {
     pub title: String,
     pub path: String,
     pub signed_in: bool,
+    pub is_admin: bool,
     pub csrf: String,
     pub basket_count: u32,
     pub notice: String,
@@ -70,9 +72,13 @@ pub struct Choice {
 }
 
 /// What pages can say once at the top, by what `notice=` in the address says.
-const NOTICES: [(&str, &str); 5] = [
+const NOTICES: [(&str, &str); 9] = [
     ("added", "notice-put-into-basket"),
     ("cancelled", "notice-order-cancelled"),
+    ("imported", "notice-imported"),
+    ("restocked", "notice-restocked"),
+    ("resumed", "notice-resumed"),
+    ("saved", "notice-saved"),
     ("signed-in", "notice-signed-in"),
     ("signed-up", "notice-signed-up"),
     ("signed-out", "notice-signed-out"),
@@ -158,6 +164,7 @@ impl Visit {
             title,
             path: self.here.clone(),
             signed_in: self.principal.is_some(),
+            is_admin: self.principal.is_some_and(|principal| principal.role == Role::Admin),
             csrf: self.csrf.clone(),
             basket_count: self.basket.units(),
             notice: self.notice.map(|key| language.text(key)).unwrap_or_default(),

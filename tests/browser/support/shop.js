@@ -2,7 +2,7 @@
 
 function given(name, what) {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set. It has to be ${what}; CONTRIBUTING.md says how these tests are run.`);
+  if (!value) throw new Error(`${name} is not set. It has to be ${what}; see playwright.config.js.`);
   return value;
 }
 
@@ -36,13 +36,13 @@ async function call(path, { method = "POST", token, key, body, shop = shops[0] }
 }
 
 /** Adds a product that only one story knows. */
-export async function addProduct({ name = "Lantern", stock = 10, price = 1250, currency = "EUR", ...rest } = {}) {
+export async function addProduct({ name, stock = 10, price = 1250, currency = "EUR", ...rest } = {}) {
   const word = unique();
   return call("/api/v1/admin/products", {
     token: administrator.token,
     body: {
       sku: `STORY-${word}`,
-      name: `${name} ${word}`,
+      name: name ?? `Lantern ${word}`,
       description: "Made for one story.",
       category: "stories",
       price: { amount: price, currency },
@@ -58,6 +58,12 @@ export async function restock({ id }, delta) {
     key: unique(),
     body: { delta, reason: "restock" },
   });
+}
+
+/** The products of the shop's own sample, by article. */
+export async function sampleProducts() {
+  const { items } = await call("/api/v1/products?limit=100", { method: "GET" });
+  return Object.fromEntries(items.map((product) => [product.sku, product]));
 }
 
 /** Somebody else buys, without a browser. */

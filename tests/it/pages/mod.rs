@@ -1,4 +1,5 @@
 //! The pages that people see, without scripts.
 
+mod administration;
 mod hostile;
 mod shopping;
