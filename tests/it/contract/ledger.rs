@@ -9,10 +9,11 @@ use holdfast::domain::{
     ProductChange, ProductId, Purchase, Reason, StepName, StockChange, StockLevel, Timestamp, UserId,
 };
 use holdfast::ports::ledger::{
-    AccountError, AdjustError, Adjustment, CancelRequest, Confirmation, CreateOrderError, Ledger, NewOrder,
-    OpenSaga, OrderState, ProductError, ProductQuery, Progress, Rest, Role, SagaError, SagaRef, SagaState,
-    StockLogSum, Undoing,
+    AccountError, AccountQuery, AccountSummary, AdjustError, Adjustment, CancelRequest, Confirmation,
+    CreateOrderError, Ledger, NewOrder, OpenSaga, OrderState, ProductError, ProductQuery, Progress, Rest,
+    Role, RoleError, STOCK_LOG_REACH, SagaError, SagaRef, SagaState, StockLogEntry, StockLogSum, Undoing,
 };
+use mysql_async::prelude::Queryable as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -24,6 +25,8 @@ use super::suite;
 /// Where a ledger keeps what it knows; opened again it has to know it still.
 trait Books: Send + Sync {
     async fn open(&self) -> Arc<dyn Ledger>;
+    /// Does something to its tables behind its back.
+    async fn tamper(&self, statement: &str);
 }
 
 struct File(TempDir);
@@ -38,11 +41,22 @@ impl Books for File {
     async fn open(&self) -> Arc<dyn Ledger> {
         Arc::new(SqliteLedger::open(&self.0.path().join("ledger.db"), now()).expect("it opens"))
     }
+
+    async fn tamper(&self, statement: &str) {
+        let connection = rusqlite::Connection::open(self.0.path().join("ledger.db")).expect("a store");
+        connection.execute(statement, []).expect("done");
+    }
 }
 
 impl Books for Database {
     async fn open(&self) -> Arc<dyn Ledger> {
         Arc::new(self.ledger().await)
+    }
+
+    async fn tamper(&self, statement: &str) {
+        let mut connection = self.connection().await;
+        connection.query_drop(statement).await.expect("done");
+        connection.disconnect().await.expect("it says goodbye");
     }
 }
 
@@ -1155,6 +1169,17 @@ async fn orders_are_listed_in_parts(books: impl Books) {
 
     let (mut read, mut before) = (Vec::new(), None);
     loop {
+        let part = ledger.newest_orders(before, 5).await.expect("answers");
+        assert!(part.len() <= 5);
+        let Some(last) = part.last() else { break };
+        assert_eq!((last.lines.len(), last.total), (1, euro(250)), "whole orders");
+        before = Some(last.id);
+        read.extend(part.iter().map(|order| order.id));
+    }
+    assert_eq!(read, all.iter().copied().rev().collect::<Vec<_>>(), "everybody's, newest first");
+
+    let (mut read, mut before) = (Vec::new(), None);
+    loop {
         let part = ledger.orders_of(UserId(1), before, 4).await.expect("answers");
         assert!(part.len() <= 4);
         let Some(last) = part.last() else { break };
@@ -1311,6 +1336,62 @@ async fn only_available_units_are_taken_away(books: impl Books) {
     assert_eq!(standing(ledger, product).await, (3, 3));
 }
 
+async fn changes_of_stock_are_listed_by_product_newest_first(books: impl Books) {
+    let ledger = &*books.open().await;
+    let products = stock(ledger, &[5, 5, 0]).await;
+    let (a, b, empty) = (products[0], products[1], products[2]);
+    let (new, order) = created(ledger, &[(a, 2), (b, 1)]).await;
+    confirm(ledger, &new, &order).await.expect("confirmed");
+    ledger.adjust_stock(adjustment(b, 7, "other key")).await.expect("adjusted");
+    let taken_away =
+        Adjustment { reason: "fell off a lorry — größtenteils".into(), ..adjustment(a, -3, "key") };
+    ledger.adjust_stock(taken_away.clone()).await.expect("adjusted");
+    let CancelRequest::Undo(open_saga) = cancel(ledger, new.id, driver(5)).await else { panic!("undo it") };
+    let back = SagaRef { driver: open_saga.driver, ..saga(&new) };
+    let money = Some(paid(&order));
+    let undoing =
+        Undoing { saga: back, reason: Reason::CancelledByCustomer, capture: money.clone(), refund: money };
+    ledger.restock_orders(vec![undoing]).await.remove(0).expect("taken back");
+
+    let log = async |product, limit| ledger.stock_log(product, limit).await.expect("answers");
+    let changes = log(a, 10).await;
+    let without_time: Vec<_> = changes.iter().map(|c| (c.delta, &*c.reason, c.order)).collect();
+    let expected = [
+        (2, "cancel", Some(new.id)),
+        (-3, "fell off a lorry — größtenteils", None),
+        (-2, "sale", Some(new.id)),
+        (5, "opening", None),
+    ];
+    assert_eq!(without_time, expected);
+    assert_eq!((changes[0].at, changes[1].at), (back.at, taken_away.at));
+    assert_eq!(log(a, 2).await, changes[..2]);
+    let of_b: Vec<_> = log(b, 10).await.iter().map(|change| change.delta).collect();
+    assert_eq!(of_b, [1, 7, -1, 5]);
+    assert_eq!((log(empty, 10).await, log(ProductId(99), 10).await), (vec![], vec![]));
+}
+
+async fn changes_of_stock_are_looked_for_among_the_newest_of_all(books: impl Books) {
+    let ledger = &*books.open().await;
+    assert_eq!(ledger.stock_log(ProductId(1), 10).await.expect("answers"), [], "the log is empty");
+    let product = stock(ledger, &[5]).await[0];
+    let opening = ledger.stock_log(product, 10).await.expect("answers");
+    assert!(matches!(&opening[..], [StockLogEntry { delta: 5, order: None, .. }]), "{opening:?}");
+    // As if so many changes of another product had come after it.
+    let others = async |entries: i64| {
+        let statement = format!(
+            "INSERT INTO inventory_logs (id, product_id, change_amount, reason, created_at) \
+             SELECT MAX(id) + {entries}, 99, 1, 'restock', 0 FROM inventory_logs"
+        );
+        books.tamper(&statement).await;
+    };
+    others(STOCK_LOG_REACH - 1).await;
+    assert_eq!(ledger.stock_log(product, 10).await.expect("answers"), opening);
+    others(1).await;
+    assert_eq!(ledger.stock_log(product, 10).await.expect("answers"), []);
+    ledger.adjust_stock(adjustment(product, 3, "key")).await.expect("adjusted");
+    assert_eq!(ledger.stock_log(product, 10).await.expect("answers").len(), 1);
+}
+
 async fn levels_are_those_of_every_product(books: impl Books) {
     let ledger = &*books.open().await;
     let products = stock(ledger, &[5, 0]).await;
@@ -1377,6 +1458,118 @@ async fn an_address_has_one_account_in_any_case(books: impl Books) {
     assert!(ledger.account_by_email("nobody@example.com").await.expect("answers").is_none());
 }
 
+/// An account with that role.
+async fn account(ledger: &dyn Ledger, email: &str, role: Role) -> UserId {
+    ledger.create_account(email.to_owned(), "hash".into(), role, now()).await.expect("created")
+}
+
+async fn admins(ledger: &dyn Ledger) -> Vec<UserId> {
+    let query = AccountQuery { role: Some(Role::Admin), limit: 100, ..Default::default() };
+    ledger.accounts(&query).await.expect("answers").iter().map(|account| account.id).collect()
+}
+
+async fn accounts_are_found_by_text_and_role(books: impl Books) {
+    let ledger = &*books.open().await;
+    let at = now();
+    let mut ids = Vec::new();
+    for (email, role) in [
+        ("Ada.L@example.com", Role::Admin),
+        ("bob_1@example.com", Role::Customer),
+        ("bobx1@Example.org", Role::Customer),
+        ("50%off@example.org", Role::Admin),
+        ("b\\z@müller.example", Role::Customer),
+    ] {
+        let created = ledger.create_account(email.into(), "hash".into(), role, at).await;
+        ids.push(created.expect("created"));
+    }
+    let all = AccountQuery { limit: 10, ..Default::default() };
+    let listed = ledger.accounts(&all).await.expect("answers");
+    let ada =
+        AccountSummary { id: ids[0], email: "Ada.L@example.com".into(), role: Role::Admin, created_at: at };
+    assert_eq!(listed[0], ada, "as it was written");
+    let find = async |text: Option<&str>, role, after: Option<UserId>, limit| {
+        let query = AccountQuery { text: text.map(str::to_owned), role, after, limit };
+        let found = ledger.accounts(&query).await.expect("answers");
+        let place =
+            |account: AccountSummary| ids.iter().position(|id| *id == account.id).expect("one of them");
+        found.into_iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(find(None, None, None, 10).await, [0, 1, 2, 3, 4]);
+    assert_eq!(find(None, None, None, 2).await, [0, 1]);
+    assert_eq!(find(None, None, Some(ids[1]), 2).await, [2, 3]);
+    assert_eq!(find(None, None, Some(ids[4]), 2).await, [0; 0]);
+    assert_eq!(find(None, Some(Role::Admin), None, 10).await, [0, 3]);
+    assert_eq!(find(None, Some(Role::Admin), Some(ids[0]), 10).await, [3]);
+    assert_eq!(find(Some(""), None, None, 10).await, [0, 1, 2, 3, 4]);
+    assert_eq!(find(Some("ada.l@EXAMPLE.com"), None, None, 10).await, [0]);
+    assert_eq!(find(Some("EXAMPLE.ORG"), None, None, 10).await, [2, 3]);
+    assert_eq!(find(Some("example.org"), Some(Role::Customer), None, 10).await, [2]);
+    assert_eq!(find(Some("b_1"), None, None, 10).await, [1], "an underscore is an underscore");
+    assert_eq!(find(Some("%"), None, None, 10).await, [3], "a percent sign is a percent sign");
+    assert_eq!(find(Some("\\"), None, None, 10).await, [4], "a backslash is a backslash");
+    assert_eq!(find(Some("müller"), None, None, 10).await, [4]);
+    assert_eq!(find(Some("muller"), None, None, 10).await, [0; 0], "letters are not taken for others");
+    assert_eq!(find(Some("'; DROP TABLE accounts"), None, None, 10).await, [0; 0]);
+}
+
+async fn a_role_is_changed_and_somebody_stays_administrator(books: impl Books) {
+    let ledger = books.open().await;
+    let ada = account(&*ledger, "ada@example.com", Role::Admin).await;
+    let bob = account(&*ledger, "bob@example.com", Role::Customer).await;
+    let unknown = ledger.change_role(UserId(99), Role::Admin).await;
+    assert!(matches!(unknown, Err(RoleError::NotFound)), "{unknown:?}");
+    for _ in 0..2 {
+        let refused = ledger.change_role(ada, Role::Customer).await;
+        assert!(matches!(refused, Err(RoleError::LastAdmin)), "{refused:?}");
+        let same = ledger.change_role(ada, Role::Admin).await.expect("it is one");
+        assert_eq!((same.id, same.role), (ada, Role::Admin));
+        let same = ledger.change_role(bob, Role::Customer).await.expect("it is one");
+        assert_eq!((same.id, same.role), (bob, Role::Customer));
+        assert_eq!(admins(&*ledger).await, [ada]);
+    }
+    let promoted = ledger.change_role(bob, Role::Admin).await.expect("promoted");
+    assert_eq!((promoted.id, &*promoted.email, promoted.role), (bob, "bob@example.com", Role::Admin));
+    assert_eq!(admins(&*ledger).await, [ada, bob]);
+    let before = ledger.account_by_email("ada@example.com").await.expect("answers").expect("an account");
+    let demoted = ledger.change_role(ada, Role::Customer).await.expect("there is another");
+    assert_eq!((demoted.id, demoted.role), (ada, Role::Customer));
+    drop(ledger);
+    let ledger = &*books.open().await;
+    assert_eq!(admins(ledger).await, [bob]);
+    let after = ledger.account_by_email("ada@example.com").await.expect("answers").expect("an account");
+    assert_eq!((after.role, after.password_hash), (Role::Customer, before.password_hash), "and signs in");
+    let refused = ledger.change_role(bob, Role::Customer).await;
+    assert!(matches!(refused, Err(RoleError::LastAdmin)), "{refused:?}");
+}
+
+async fn of_administrators_who_step_down_at_once_one_stays(books: impl Books) {
+    let ledger = books.open().await;
+    let mut people = vec![account(&*ledger, "0@example.com", Role::Admin).await];
+    for n in 1..4 {
+        people.push(account(&*ledger, &format!("{n}@example.com"), Role::Customer).await);
+    }
+    // Two are the hardest.
+    for (round, crowd) in [2; 15].into_iter().chain([4; 5]).enumerate() {
+        let crowd = &people[..crowd];
+        for id in crowd {
+            ledger.change_role(*id, Role::Admin).await.expect("promoted");
+        }
+        let step_down = |id: UserId| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move { ledger.change_role(id, Role::Customer).await })
+        };
+        let mut refused = 0;
+        for task in crowd.iter().map(|id| step_down(*id)).collect::<Vec<_>>() {
+            match task.await.expect("a task ends") {
+                Ok(account) => assert_eq!(account.role, Role::Customer),
+                Err(RoleError::LastAdmin) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!((refused, admins(&*ledger).await.len()), (1, 1), "round {round}");
+    }
+}
+
 macro_rules! behaviours {
     ($adapter:ident, $make:expr) => {
         suite!(
@@ -1432,9 +1625,14 @@ macro_rules! behaviours {
                 every_change_of_stock_has_a_new_version,
                 stock_is_adjusted_once_a_key,
                 only_available_units_are_taken_away,
+                changes_of_stock_are_listed_by_product_newest_first,
+                changes_of_stock_are_looked_for_among_the_newest_of_all,
                 levels_are_those_of_every_product,
                 products_are_found_by_text_and_category,
                 an_address_has_one_account_in_any_case,
+                accounts_are_found_by_text_and_role,
+                a_role_is_changed_and_somebody_stays_administrator,
+                of_administrators_who_step_down_at_once_one_stays,
             ]
         );
     };
