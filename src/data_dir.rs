@@ -102,8 +102,7 @@ impl DataDir {
             Ok(text) if text.trim().len() >= 32 => Ok(text.trim().to_owned().into()),
             Ok(_) => Err(fail(std::io::Error::other("it is too short to be a secret"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let secret: String = clock.secret().iter().map(|byte| format!("{byte:02x}")).collect();
-                let secret = SecretString::from(secret);
+                let secret = SecretString::from(hex::encode(clock.secret()));
                 let mut options = OpenOptions::new();
                 options.write(true).create_new(true);
                 #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::config::Role;
 use crate::domain::{Currency, Money, NewProduct};
 use crate::http::api::register::{Credentials, open_account};
-use crate::http::{router, server};
+use crate::http::{router, server, web};
 use crate::ports::ledger::{self, ProductError, ProductQuery};
 use crate::{shutdown, telemetry};
 
@@ -74,6 +74,7 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     let first_admin = first_admin(&shop).await?;
     greet(&shop, address, first_admin, common.json);
     let routes = if shop.config.roles.contains(&Role::Http) {
+        drop(tokio::task::spawn_blocking(web::prepare));
         router::router(Arc::clone(&shop))
     } else {
         router::operation_router(Arc::clone(&shop))
@@ -106,9 +107,7 @@ async fn first_admin(shop: &App) -> anyhow::Result<Option<FirstAdmin>> {
     }
     let email = std::env::var("HOLDFAST_ADMIN_EMAIL").unwrap_or_else(|_| ADMIN_EMAIL.to_owned());
     let given = std::env::var("HOLDFAST_ADMIN_PASSWORD").ok();
-    let made = given.is_none().then(|| {
-        shop.stores.clock.secret().iter().take(10).map(|byte| format!("{byte:02x}")).collect::<String>()
-    });
+    let made = given.is_none().then(|| hex::encode(&shop.stores.clock.secret()[..10]));
     let password = given.or_else(|| made.clone()).unwrap_or_default();
     let credentials = Credentials { email: email.clone(), password: SecretString::from(password) };
     let opened = open_account(shop, credentials, ledger::Role::Admin).await;

@@ -50,7 +50,9 @@ impl Figures {
         let (route, method) = (label(labels, "route"), label(labels, "method"));
         match part {
             "_count" if method == "GET" && VIEWS.contains(&route) => self.views += value,
-            "_count" if method == "POST" && PURCHASES.contains(&route) && label(labels, "status") == "503" => {
+            "_count"
+                if method == "POST" && PURCHASES.contains(&route) && label(labels, "status") == "503" =>
+            {
                 self.busy += value;
             }
             "_bucket" if method == "POST" && PURCHASES.contains(&route) => {
@@ -116,9 +118,10 @@ impl Figures {
 /// What a label says, empty where it is not there.
 fn label<'a>(labels: &'a str, name: &str) -> &'a str {
     let begins = |at: usize| labels[..at].is_empty() || labels[..at].ends_with(',');
-    let place = labels.match_indices(name).map(|(at, _)| at).find(|at| {
-        begins(*at) && labels[at + name.len()..].starts_with("=\"")
-    });
+    let place = labels
+        .match_indices(name)
+        .map(|(at, _)| at)
+        .find(|at| begins(*at) && labels[at + name.len()..].starts_with("=\""));
     let value = place.map(|at| &labels[at + name.len() + 2..]).unwrap_or_default();
     value.split('"').next().unwrap_or_default()
 }

@@ -79,7 +79,9 @@ async fn selling(shop: &App) -> Vec<Selling> {
     let Ok(levels) = shop.gate.levels(&ids).await else { return Vec::new() };
     let mut selling = Vec::new();
     for ((id, sold), level) in best.into_iter().zip(levels) {
-        let (Some(level), Ok(Some(product))) = (level, shop.stores.ledger.product(id).await) else { continue };
+        let (Some(level), Ok(Some(product))) = (level, shop.stores.ledger.product(id).await) else {
+            continue;
+        };
         let (available, held) = ((level.stock - level.reserved).max(0), level.reserved);
         selling.push(Selling { id, name: product.name.to_string(), sold, available, held });
     }
@@ -88,7 +90,7 @@ async fn selling(shop: &App) -> Vec<Selling> {
 
 async fn consumers(shop: &App) -> Vec<Lag> {
     let Some(log) = &shop.stores.log else { return Vec::new() };
-    let lags = Group::ALL
-        .map(async |group| Lag { group: group.as_str(), messages: log.lag(group).await.ok() });
+    let lags =
+        Group::ALL.map(async |group| Lag { group: group.as_str(), messages: log.lag(group).await.ok() });
     futures_util::future::join_all(lags).await
 }

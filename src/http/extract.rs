@@ -81,15 +81,10 @@ impl IdempotencyKey {
     /// # Errors
     /// It is no key.
     pub fn parse(text: &str) -> Result<Self, Problem> {
-        let missing = || {
-            Problem::new(
-                Kind::IdempotencyKeyMissing,
-                "The header Idempotency-Key has to be visible ASCII characters.",
-            )
-        };
         let key = text.trim();
         if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(missing());
+            let detail = "The header Idempotency-Key has to be visible ASCII characters.";
+            return Err(Problem::new(Kind::IdempotencyKeyMissing, detail));
         }
         if key.len() > KEY_MAX {
             return Err(Problem::invalid("Idempotency-Key", format!("has more than {KEY_MAX} characters")));
@@ -108,10 +103,10 @@ impl FromRequestParts<Shop> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &Shop) -> Result<Self, Problem> {
         let mut values = parts.headers.get_all("idempotency-key").iter();
-        let missing = |detail| Problem::new(Kind::IdempotencyKeyMissing, detail);
-        let value = values.next().ok_or_else(|| missing("The header Idempotency-Key is missing."))?;
+        let wrong = |detail| Err(Problem::new(Kind::IdempotencyKeyMissing, detail));
+        let Some(value) = values.next() else { return wrong("The header Idempotency-Key is missing.") };
         if values.next().is_some() {
-            return Err(missing("The header Idempotency-Key comes more than once."));
+            return wrong("The header Idempotency-Key comes more than once.");
         }
         // What is no text is no key either.
         Self::parse(value.to_str().unwrap_or_default())

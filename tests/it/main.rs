@@ -3,6 +3,7 @@
 mod api;
 mod balancer;
 mod chaos;
+mod chromium;
 mod cli;
 mod cluster;
 mod contract;

@@ -24,15 +24,23 @@ const CHECKS: &[&[&str]] = &[
 ];
 
 /// Everything once, the shop over its embedded database.
-const ALL_TESTS: &[&[&str]] = &[&["test", "--workspace", "--quiet", "--", "--skip", "outages"]];
+const ALL_TESTS: &[&[&str]] =
+    &[&["test", "--workspace", "--quiet", "--", "--skip", "outages", "--skip", "chromium"]];
 
 /// What also runs over MySQL and Redis.
 const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "api::", "pages::", "saga::"]];
 
+/// What drives a browser: alone, because it measures time.
+const BROWSER_TESTS: &[&[&str]] =
+    &[&["test", "--quiet", "--test", "it", "--", "chromium", "--test-threads=1"]];
+const BROWSER_STORIES: &[&[&str]] =
+    &[&["test", "--quiet", "--test", "it", "--", "chromium::stories", "--test-threads=1"]];
+
 /// What stops the services that everybody else uses: alone, and one after the other.
 const OUTAGE_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "outages", "--test-threads=1"]];
 
-/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock` or `balancer`.
+/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer` or
+/// `chromium`.
 const EMBEDDED_TESTS: &[&[&str]] = &[&[
     "test",
     "--workspace",
@@ -44,6 +52,8 @@ const EMBEDDED_TESTS: &[&[&str]] = &[&[
     "stripe_mock",
     "--skip",
     "balancer",
+    "--skip",
+    "chromium",
 ]];
 
 fn main() -> ExitCode {
@@ -90,6 +100,7 @@ fn test() -> Result<(), String> {
     run(CHECKS, &[])?;
     let services = services::ensure()?;
     let passed = run(ALL_TESTS, &services.environment)
+        .and_then(|()| run(BROWSER_TESTS, &services.environment))
         .and_then(|()| test_cluster(&services.environment))
         .and_then(|()| run(OUTAGE_TESTS, &services.environment));
     // Both are told, but a failed test matters more.
@@ -112,7 +123,9 @@ fn test_lab() -> Result<(), String> {
 /// The second pass: the same tests of the shop, over MySQL and Redis.
 fn test_cluster(environment: &[(String, String)]) -> Result<(), String> {
     let profile = (PROFILE.to_owned(), "cluster".to_owned());
-    run(CLUSTER_TESTS, &[environment, &[profile]].concat())
+    let environment = [environment, &[profile]].concat();
+    run(CLUSTER_TESTS, &environment)?;
+    run(BROWSER_STORIES, &environment)
 }
 
 fn test_embedded() -> Result<(), String> {

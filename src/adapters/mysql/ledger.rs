@@ -514,10 +514,7 @@ impl Ledger for MysqlLedger {
         self.read(move |connection| Box::pin(products::find(connection, id))).await
     }
 
-    async fn products_by_sku(
-        &self,
-        skus: Vec<String>,
-    ) -> std::result::Result<Vec<Product>, Unavailable> {
+    async fn products_by_sku(&self, skus: Vec<String>) -> std::result::Result<Vec<Product>, Unavailable> {
         self.write_now(move |connection| {
             let skus = skus.clone();
             Box::pin(async move { products::by_sku(connection, &skus).await })

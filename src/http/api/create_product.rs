@@ -43,8 +43,7 @@ pub async fn create_product(
     Json(body): Json<CreateProduct>,
 ) -> Result<Response, Problem> {
     let CreateProduct { sku, name, description, category, price: Object(price), stock } = body;
-    let product =
-        NewProduct { sku, name, description, category: category.unwrap_or_default(), price, stock };
+    let product = NewProduct { sku, name, description, category: category.unwrap_or_default(), price, stock };
     let created = create(&shop, product).await?;
     Ok(json(StatusCode::CREATED, &AdminProduct::from(&created)))
 }

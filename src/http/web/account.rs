@@ -19,37 +19,97 @@ use super::texts::Language;
 use super::visit::{Page, Visit, with_back};
 use super::{go_to, page};
 
-#[derive(Template)]
-#[template(path = "sign_in.html")]
-struct SignInPage {
-    page: Page,
-    email: String,
-    back: String,
-    /// Where those go who have no account.
-    other_href: String,
-    problem: String,
+/// The two ways in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    SignIn,
+    SignUp,
+}
+
+impl Door {
+    fn address(self) -> &'static str {
+        match self {
+            Self::SignIn => "/sign-in",
+            Self::SignUp => "/sign-up",
+        }
+    }
+
+    /// Its name in the keys of texts.
+    fn word(self) -> &'static str {
+        &self.address()[1..]
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::SignIn => Self::SignUp,
+            Self::SignUp => Self::SignIn,
+        }
+    }
+
+    async fn enter(self, shop: &Shop, credentials: Credentials) -> Result<Principal, Problem> {
+        match self {
+            Self::SignIn => account_of(shop, credentials).await,
+            Self::SignUp => open_account(shop, credentials, Role::Customer).await,
+        }
+    }
+
+    /// What the page says once somebody is in.
+    fn notice(self) -> &'static str {
+        match self {
+            Self::SignIn => "signed-in",
+            Self::SignUp => "signed-up",
+        }
+    }
 }
 
 #[derive(Template)]
-#[template(path = "sign_up.html")]
-struct SignUpPage {
+#[template(path = "door.html")]
+struct DoorPage {
     page: Page,
+    action: &'static str,
+    heading: String,
+    is_new: bool,
     email: String,
     back: String,
-    /// Where those go who have an account.
+    other_hint: String,
     other_href: String,
+    other: String,
     problem: String,
-    /// Which of the fields it is about, if one.
-    problem_field: &'static str,
+    /// Which of the fields it is about: where that is not said, to sign in, both.
+    wrong_email: bool,
+    wrong_password: bool,
+}
+
+impl DoorPage {
+    fn of(visit: &Visit, door: Door, email: String, back: String, problem: Option<&Problem>) -> Self {
+        let text = |key: &str| visit.language.text(key);
+        let about = problem.and_then(Problem::pointer);
+        let either = door == Door::SignIn && problem.is_some();
+        let hint = match door {
+            Door::SignIn => "no-account",
+            Door::SignUp => "have-account",
+        };
+        Self {
+            page: visit.page_of(&format!("title-{}", door.word())),
+            action: door.address(),
+            heading: text(door.word()),
+            is_new: door == Door::SignUp,
+            email,
+            other_hint: text(hint),
+            other_href: with_back(door.other().address(), &back),
+            other: text(door.other().word()),
+            back,
+            problem: problem.map(|problem| explained(visit, problem)).unwrap_or_default(),
+            wrong_email: either || about == Some("/email"),
+            wrong_password: either || about == Some("/password"),
+        }
+    }
 }
 
 #[derive(Deserialize)]
 pub struct Back {
     #[serde(default)]
     back: String,
-    /// Said by the page's top.
-    #[serde(default, rename = "notice")]
-    _notice: String,
 }
 
 #[derive(Deserialize)]
@@ -61,65 +121,39 @@ pub struct SignForm {
 }
 
 /// Shows where to sign in.
-pub async fn sign_in_page(visit: Visit, Query(Back { back, .. }): Query<Back>) -> Result<Response, Problem> {
-    page(&sign_in_form(&visit, String::new(), back, None))
-}
-
-fn sign_in_form(visit: &Visit, email: String, back: String, problem: Option<&Problem>) -> SignInPage {
-    SignInPage {
-        page: visit.page_of("title-sign-in"),
-        email,
-        other_href: with_back("/sign-up", &back),
-        back,
-        problem: problem.map(|problem| explained(visit, problem)).unwrap_or_default(),
-    }
+pub async fn sign_in_page(visit: Visit, Query(Back { back }): Query<Back>) -> Result<Response, Problem> {
+    page(&DoorPage::of(&visit, Door::SignIn, String::new(), back, None))
 }
 
 /// Shows where to open an account.
-pub async fn sign_up_page(visit: Visit, Query(Back { back, .. }): Query<Back>) -> Result<Response, Problem> {
-    page(&sign_up_form(&visit, String::new(), back, None))
-}
-
-fn sign_up_form(visit: &Visit, email: String, back: String, problem: Option<&Problem>) -> SignUpPage {
-    SignUpPage {
-        page: visit.page_of("title-sign-up"),
-        email,
-        other_href: with_back("/sign-in", &back),
-        back,
-        problem: problem.map(|problem| explained(visit, problem)).unwrap_or_default(),
-        problem_field: match problem.and_then(Problem::pointer) {
-            Some("/email") => "email",
-            Some("/password") => "password",
-            _ => "",
-        },
-    }
+pub async fn sign_up_page(visit: Visit, Query(Back { back }): Query<Back>) -> Result<Response, Problem> {
+    page(&DoorPage::of(&visit, Door::SignUp, String::new(), back, None))
 }
 
 /// Signs in.
 pub async fn sign_in(
     State(shop): State<Shop>,
     visit: Visit,
-    Form(SignForm { email, password, back }): Form<SignForm>,
+    Form(form): Form<SignForm>,
 ) -> Result<Response, Problem> {
-    match account_of(&shop, Credentials { email: email.clone(), password }).await {
-        Ok(principal) => Ok(welcomed(&shop, &visit, principal, &back, "signed-in")),
-        Err(problem) => {
-            let shown = page(&sign_in_form(&visit, email, back, Some(&problem)))?;
-            Ok((problem.status(), shown).into_response())
-        }
-    }
+    enter(&shop, &visit, Door::SignIn, form).await
 }
 
 /// Opens an account and signs in.
 pub async fn sign_up(
     State(shop): State<Shop>,
     visit: Visit,
-    Form(SignForm { email, password, back }): Form<SignForm>,
+    Form(form): Form<SignForm>,
 ) -> Result<Response, Problem> {
-    match open_account(&shop, Credentials { email: email.clone(), password }, Role::Customer).await {
-        Ok(principal) => Ok(welcomed(&shop, &visit, principal, &back, "signed-up")),
+    enter(&shop, &visit, Door::SignUp, form).await
+}
+
+async fn enter(shop: &Shop, visit: &Visit, door: Door, form: SignForm) -> Result<Response, Problem> {
+    let SignForm { email, password, back } = form;
+    match door.enter(shop, Credentials { email: email.clone(), password }).await {
+        Ok(principal) => Ok(welcomed(shop, visit, principal, &back, door.notice())),
         Err(problem) => {
-            let shown = page(&sign_up_form(&visit, email, back, Some(&problem)))?;
+            let shown = page(&DoorPage::of(visit, door, email, back, Some(&problem)))?;
             Ok((problem.status(), shown).into_response())
         }
     }

@@ -62,7 +62,7 @@ impl Asset {
             "webmanifest" => "application/manifest+json",
             _ => return None,
         };
-        let hash: String = Sha256::digest(&plain).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(&plain));
         let hashed = format!("{stem}.{}.{extension}", &hash[..HASH_DIGITS]);
         let (gzip, brotli) = (gzip(&plain).into(), brotli(&plain).into());
         Some((hashed, Self { name: name.to_owned(), media_type, plain: plain.into(), gzip, brotli }))
@@ -80,6 +80,11 @@ fn brotli(plain: &[u8]) -> Vec<u8> {
     let settings = BrotliEncoderParams::default();
     brotli::BrotliCompress(&mut &*plain, &mut packed, &settings).expect("memory takes everything");
     packed
+}
+
+/// Reads and compresses all of them, which takes a moment, so that no visitor waits for it.
+pub fn prepare() {
+    LazyLock::force(&ASSETS);
 }
 
 /// Where an asset is; nowhere when there is none of that name.

@@ -5,6 +5,7 @@ use std::fmt;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use crate::domain::{Money, MoneyError, ProductId, Quantity};
@@ -118,9 +119,13 @@ pub struct FilledLine {
 /// # Errors
 /// The stores do not answer.
 pub async fn fill(shop: &Shop, basket: &BasketLines) -> Result<Filled, Problem> {
+    let found = basket
+        .lines()
+        .iter()
+        .map(async |(id, units)| ShownProduct::find(shop, *id).await.map(|product| (product, units)));
     let mut lines = Vec::new();
-    for (id, units) in basket.lines() {
-        let Some(product) = ShownProduct::find(shop, *id).await? else { continue };
+    for (product, units) in try_join_all(found).await? {
+        let Some(product) = product else { continue };
         let quantity = Quantity::new(*units).expect("a basket has no empty lines");
         let Ok(total) = product.price.times(quantity) else { continue };
         lines.push(FilledLine { product, units: *units, total });

@@ -137,11 +137,6 @@ async fn shown(
     attempt: Attempt<'_>,
 ) -> Result<Response, Problem> {
     let language = visit.language;
-    let account = match visit.principal {
-        // The page can do without.
-        Some(principal) => shop.stores.ledger.account(principal.user).await.ok().flatten(),
-        None => None,
-    };
     let (key, problem) = match attempt {
         // Whether it was bought is not known: the same key tells, and buys it once.
         Attempt::Failed { key, problem } if problem.status() == StatusCode::SERVICE_UNAVAILABLE => {
@@ -154,6 +149,11 @@ async fn shown(
     let Filled { lines, total } = fill(shop, basket).await?;
     // Without anything to pay for, the basket's own page says what is the matter.
     let Some(total) = total else { return Ok(go_to("/basket")) };
+    let account = match visit.principal {
+        // The page can do without.
+        Some(principal) => shop.stores.ledger.account(principal.user).await.ok().flatten(),
+        None => None,
+    };
     let problem_lines = match &problem {
         Some(problem) if problem.slug() == "out-of-stock" => {
             let short = lines.iter().filter(|line| i64::from(line.units) > line.product.available);

@@ -28,6 +28,7 @@ use axum::routing::{get, post};
 use super::Shop;
 use super::problem::{Kind, Problem};
 
+pub use assets::prepare;
 pub use message::nothing_here;
 
 /// The pages and what they are dressed with.

@@ -46,6 +46,8 @@ pub struct Visit {
     /// What forms of this visitor carry.
     pub csrf: String,
     visitor: String,
+    /// The browser does not know its number yet.
+    is_new: bool,
     is_secure: bool,
     notice: Option<&'static str>,
 }
@@ -132,6 +134,7 @@ impl Visit {
         let principal = value(SESSION).and_then(|token| shop.tokens.verify(token));
         // What is no visitor's number of ours is replaced by one.
         let visitor = value(VISITOR).filter(|visitor| is_visitor(visitor)).map(ToOwned::to_owned);
+        let is_new = visitor.is_none();
         let visitor = visitor.unwrap_or_else(|| new_visitor(shop));
         let uri = &parts.uri;
         Self {
@@ -141,6 +144,7 @@ impl Visit {
             here: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
             csrf: shop.forms.sign(&visitor, principal.map(|principal| principal.user)),
             visitor,
+            is_new,
             is_secure: is_secure(&parts.headers),
             notice: uri.query().and_then(notice),
         }
@@ -261,9 +265,6 @@ pub fn with_back(address: &str, back: &str) -> String {
 pub async fn accompany(State(shop): State<Shop>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let visit = Arc::new(Visit::of(&shop, &parts));
-    let is_new = !CookieJar::from_headers(&parts.headers)
-        .get(VISITOR)
-        .is_some_and(|cookie| is_visitor(cookie.value()));
     parts.extensions.insert(Arc::clone(&visit));
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if message::is_problem(&response) {
@@ -274,7 +275,7 @@ pub async fn accompany(State(shop): State<Shop>, request: Request, next: Next) -
         .get_all(header::SET_COOKIE)
         .iter()
         .any(|value| value.as_bytes().starts_with(VISITOR.as_bytes()));
-    if is_new && !sets_visitor {
+    if visit.is_new && !sets_visitor {
         set(&mut response, &visit.cookie(VISITOR, visit.visitor.clone()));
     }
     protect(response.headers_mut());
@@ -314,7 +315,7 @@ fn is_secure(headers: &HeaderMap) -> bool {
 }
 
 fn new_visitor(shop: &Shop) -> String {
-    shop.stores.clock.secret()[..VISITOR_DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&shop.stores.clock.secret()[..VISITOR_DIGITS / 2])
 }
 
 const VISITOR_DIGITS: usize = 32;

@@ -166,7 +166,8 @@ async fn an_order_shows_what_happened_to_it_and_what_was_paid() {
     list.shows(&format!("/admin/orders/{order}"));
     let found = admin.open(&format!("/admin/orders?q={order}")).await.expect(200);
     assert_eq!(found.address, format!("/admin/orders/{order}"));
-    for words in ["The customer asked to buy", "The payment went through", "OrderConfirmed", "€5.00", "sim_"] {
+    for words in ["The customer asked to buy", "The payment went through", "OrderConfirmed", "€5.00", "sim_"]
+    {
         found.shows(words);
     }
     wait_for("the customer is told", PATIENCE, async || {
@@ -198,12 +199,13 @@ async fn orders_come_in_pages() {
         orders.push(app.customer(1).buy(1, 1, &format!("key {place}")).await.expect(201).id());
     }
     let first = admin.open("/admin/orders").await.expect(200);
-    first.shows(&orders[50]);
-    first.does_not_show(&orders[0]);
+    let address = |order: &str| format!("/admin/orders/{order}\"");
+    first.shows(&address(&orders[50]));
+    first.does_not_show(&address(&orders[0]));
     let last_shown: OrderId = orders[1].parse().expect("an id");
     let second = admin.open(&format!("/admin/orders?cursor={last_shown}")).await.expect(200);
-    second.shows(&orders[0]);
-    second.does_not_show(&orders[1]);
+    second.shows(&address(&orders[0]));
+    second.does_not_show(&address(&orders[1]));
     app.finish().await;
 }
 

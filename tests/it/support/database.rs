@@ -137,7 +137,8 @@ async fn administer(statement: &str) {
     // waiting for its last commit: the members of the group share the discs of a machine that runs all tests.
     connection.query_drop("SET SESSION lock_wait_timeout = 30").await.expect("a setting");
     if let Err(error) = connection.query_drop(statement).await {
-        let at_work = "SELECT * FROM information_schema.processlist WHERE db IS NOT NULL AND command <> 'Sleep'";
+        let at_work =
+            "SELECT * FROM information_schema.processlist WHERE db IS NOT NULL AND command <> 'Sleep'";
         let at_work: Vec<Row> = connection.query(at_work).await.expect("it answers");
         let at_work: Vec<String> = at_work.into_iter().map(shown).collect();
         panic!("{statement}: {error}; at work: {at_work:#?}");

@@ -82,12 +82,18 @@ impl TestApp {
         self.signed_in(1_000_000, Role::Admin)
     }
 
+    /// The token of [`admin`](Self::admin), for those who send requests of their own.
+    pub fn admin_token(&self) -> String {
+        self.shop.tokens.issue(Principal { user: UserId(1_000_000), role: Role::Admin })
+    }
+
     fn signed_in(&self, id: i64, role: Role) -> Client {
         let token = self.shop.tokens.issue(Principal { user: UserId(id), role });
         Client::alternating(self.addresses(), Some(token))
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where each of its servers is.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.servers.iter().map(|server| server.address).collect()
     }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask services`: real MySQL, Redis and Kafka for development and tests, on loopback and without containers.
 
 pub mod balancer;
+pub mod chromium;
 mod debian;
 pub mod install;
 mod java;
@@ -123,6 +124,7 @@ pub fn ensure() -> Result<Ensured, String> {
     let mut ensured = ensure_processes()?;
     ensured.environment.push(stripe_mock::ensure()?);
     ensured.environment.push(balancer::ensure()?);
+    ensured.environment.push(chromium::ensure()?);
     Ok(ensured)
 }
 

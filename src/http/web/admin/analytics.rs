@@ -12,8 +12,8 @@ use crate::domain::{Currency, Money, Reason};
 use crate::http::Shop;
 use crate::http::extract::Query;
 use crate::http::problem::Problem;
-use crate::http::web::visit::Page;
 use crate::http::web::page;
+use crate::http::web::visit::Page;
 use crate::ports::consumer_store::{Minute, Sums};
 
 use super::Administrator;
@@ -105,7 +105,9 @@ pub async fn show(
     let mut counts = vec![0_i64; BARS as usize];
     let mut totals: BTreeMap<Currency, Sums> = BTreeMap::new();
     for ((minute, currency), sums) in &sales.by_minute {
-        if let Some(count) = usize::try_from((minute.0 - begin) / minutes_a_bar).ok().and_then(|bar| counts.get_mut(bar)) {
+        if let Some(count) =
+            usize::try_from((minute.0 - begin) / minutes_a_bar).ok().and_then(|bar| counts.get_mut(bar))
+        {
             *count += sums.sales;
         }
         *totals.entry(*currency).or_default() += *sums;
@@ -157,7 +159,8 @@ pub async fn show(
         bar_label: language.text_with("analytics-a-bar", [("n", minutes_a_bar.into())]),
         bars,
         highest: language.number(highest),
-        from: language.moment(now.minus(Duration::from_secs(60 * u64::try_from(minutes).unwrap_or_default()))),
+        from: language
+            .moment(now.minus(Duration::from_secs(60 * u64::try_from(minutes).unwrap_or_default()))),
         to: language.moment(now),
         totals: totals.iter().map(total).collect(),
         top,

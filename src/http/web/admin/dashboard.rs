@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::IntoResponse as _;
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -109,7 +109,10 @@ fn figures(language: Language, tick: Option<&Tick>) -> Vec<Figure> {
         ("cache_hit_rate", percent(tick.and_then(|tick| tick.cache_hit_rate))),
         ("servers", language.number(tick.map_or(0, |tick| tick.servers as i64))),
     ];
-    values.into_iter().map(|(name, value)| Figure { name, label: words(language, "figure", name), value }).collect()
+    values
+        .into_iter()
+        .map(|(name, value)| Figure { name, label: words(language, "figure", name), value })
+        .collect()
 }
 
 /// What the script is told.

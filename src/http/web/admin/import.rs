@@ -117,9 +117,10 @@ async fn planned(
     let known: HashMap<_, _> = known.into_iter().map(|product| (product.sku.clone(), product)).collect();
     rows.into_iter()
         .map(|row| {
-            let currency = row.currency.parse().map_err(|_| {
-                Problem::new(Kind::Internal, "A currency was taken and then not taken.")
-            })?;
+            let currency = row
+                .currency
+                .parse()
+                .map_err(|_| Problem::new(Kind::Internal, "A currency was taken and then not taken."))?;
             let price = Money::new(row.price_minor, currency);
             let step = match known.get(&row.sku) {
                 Some(product) => changed(language, product, &row, price),
@@ -190,7 +191,14 @@ fn view(language: Language, steps: &[(CatalogueRow, Step)]) -> PlanView {
         digested.push_str(&format!("{}\t{what}\t{details}\n", row.sku));
         if rows.len() < SHOWN_MAX {
             let label = language.text(&format!("import-{what}"));
-            rows.push(PlanRow { line: row.line, sku: row.sku.clone(), name: row.name.clone(), what, label, details });
+            rows.push(PlanRow {
+                line: row.line,
+                sku: row.sku.clone(),
+                name: row.name.clone(),
+                what,
+                label,
+                details,
+            });
         }
     }
     let gaps = [("new", new.into()), ("change", change.into()), ("same", same.into())];

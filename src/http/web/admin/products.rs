@@ -78,7 +78,8 @@ pub async fn list(
         reserved: language.number(product.reserved),
     };
     let next = found.last().filter(|_| found.len() == PRODUCTS);
-    let next = next.map(|product| with_query("/admin/products", &[("q", words), ("cursor", &product.id.to_string())]));
+    let next = next
+        .map(|product| with_query("/admin/products", &[("q", words), ("cursor", &product.id.to_string())]));
     page(&ProductsPage {
         page: visit.page_of("title-admin-products"),
         section: "products",
@@ -125,9 +126,11 @@ impl ProductForm {
     }
 
     fn price(&self) -> Result<Money, Problem> {
-        let currency: Currency = self.currency.trim().parse().map_err(|_| {
-            Problem::invalid("/currency", "has to be an ISO 4217 code such as EUR")
-        })?;
+        let currency: Currency = self
+            .currency
+            .trim()
+            .parse()
+            .map_err(|_| Problem::invalid("/currency", "has to be an ISO 4217 code such as EUR"))?;
         let minor = minor_units(self.price.trim(), currency.decimals());
         let minor = minor.map_err(|error| Problem::invalid("/price", error.to_string()))?;
         Ok(Money::new(minor, currency))
@@ -187,7 +190,14 @@ pub async fn new(Administrator(visit, _): Administrator) -> Result<Response, Pro
 
 fn new_page(visit: &Visit, form: ProductForm, problem: String) -> ProductPage {
     let page = visit.page_of("title-new-product");
-    ProductPage { page, section: "products", action: "/admin/products/new".to_owned(), form, problem, known: None }
+    ProductPage {
+        page,
+        section: "products",
+        action: "/admin/products/new".to_owned(),
+        form,
+        problem,
+        known: None,
+    }
 }
 
 /// Adds a product.
@@ -237,7 +247,12 @@ enum Attempt {
     Stock(StockForm, Problem),
 }
 
-async fn product_page(shop: &Shop, visit: &Visit, id: ProductId, attempt: Attempt) -> Result<ProductPage, Problem> {
+async fn product_page(
+    shop: &Shop,
+    visit: &Visit,
+    id: ProductId,
+    attempt: Attempt,
+) -> Result<ProductPage, Problem> {
     let ledger = &shop.stores.ledger;
     let (product, log) = tokio::join!(ledger.product(id), ledger.stock_log(id, STOCK_LOG));
     let product = product?.ok_or_else(|| Problem::new(Kind::NotFound, "There is no such product."))?;

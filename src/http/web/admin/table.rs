@@ -14,10 +14,7 @@ pub struct OrderRow {
 
 impl OrderRow {
     pub fn of(language: Language, order: &Order) -> Self {
-        Self {
-            order: Row::of(language, order, format!("/admin/orders/{}", order.id)),
-            user: order.user_id.0,
-        }
+        Self { order: Row::of(language, order, format!("/admin/orders/{}", order.id)), user: order.user_id.0 }
     }
 }
 
