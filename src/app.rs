@@ -334,8 +334,11 @@ impl Stores {
                 Role::Coordination => {
                     tasks.push(self.start_stored(log, Group::Coordination, coordination::meaning, &courtesy));
                     let (store, ledger) = (Arc::clone(&self.consumers), Arc::clone(&self.ledger));
-                    let stopped_after = Duration::from_millis(config.events.stopped_after_ms);
-                    let watch = watch_sagas::run(store, ledger, Arc::clone(clock), stopped_after);
+                    let patience = coordination::Patience {
+                        stopped_after: Duration::from_millis(config.events.stopped_after_ms),
+                        customer_within: Duration::from_millis(config.payments.customer_within_ms),
+                    };
+                    let watch = watch_sagas::run(store, ledger, Arc::clone(clock), patience);
                     tasks.push(tokio::spawn(watch));
                 }
                 Role::Webhooks => {

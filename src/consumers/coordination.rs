@@ -1,7 +1,7 @@
 //! Coordination: watches sagas by their events, and reports those that have stopped or say something else than
 //! the ledger. It drives none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,17 @@ fn ending(body: &EventBody) -> Option<OrderStatus> {
     }
 }
 
+/// How long nothing may be heard of a saga.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub stopped_after: Duration,
+    /// The same for one that waits for its customer.
+    pub customer_within: Duration,
+}
+
+/// What is known to be wrong already: each of it is told once.
+pub type Known = HashSet<(OrderId, FindingKind)>;
+
 /// Compares sagas that were not heard of for a while with the ledger; returns how many were looked at.
 ///
 /// # Errors
@@ -49,7 +60,8 @@ pub async fn compare(
     store: &Arc<dyn ConsumerStore>,
     ledger: &Arc<dyn Ledger>,
     now: Timestamp,
-    stopped_after: Duration,
+    patience: Patience,
+    known: &mut Known,
 ) -> Result<usize, Unavailable> {
     let watched = store.watched(now.minus(SETTLED), BATCH).await?;
     if watched.is_empty() {
@@ -57,19 +69,32 @@ pub async fn compare(
     }
     let ids: Vec<OrderId> = watched.iter().map(|watched| watched.heard.saga).collect();
     let standings = ledger.standings(&ids).await?;
-    let (mut ended, mut findings) = (Vec::new(), Vec::new());
+    let (mut ended, mut wrong) = (Vec::new(), Vec::new());
     for (watched, standing) in watched.iter().zip(standings) {
-        match judge(watched, standing, now, stopped_after) {
+        match judge(watched, standing, now, patience.stopped_after) {
             Verdict::Fine => ended.push(*watched),
             Verdict::Wait => {}
             Verdict::Wrong(kind, detail) => {
-                let saga_id = watched.heard.saga;
-                tracing::warn!(%saga_id, kind = kind.as_str(), detail, "the events of a saga are not as they should be");
-                findings.push(Finding { saga_id, kind, detail, found_at: now });
+                let finding = Finding { saga_id: watched.heard.saga, kind, detail, found_at: now };
+                wrong.push((watched.heard_at, finding));
             }
         }
     }
-    metrics::counter!("holdfast_saga_findings_total").increment(findings.len() as u64);
+    let suspects: Vec<OrderId> = wrong.iter().map(|(_, finding)| finding.saga_id).collect();
+    let waiting = if suspects.is_empty() { HashMap::new() } else { ledger.next_actions(&suspects).await? };
+    let may_be_silent_since = now.minus(patience.stopped_after + patience.customer_within);
+    wrong.retain(|(heard_at, finding)| {
+        !waiting.contains_key(&finding.saga_id) || *heard_at <= may_be_silent_since
+    });
+    let findings: Vec<Finding> = wrong.into_iter().map(|(_, finding)| finding).collect();
+    metrics::gauge!("holdfast_saga_findings").set(findings.len() as f64);
+    let before = std::mem::take(known);
+    for Finding { saga_id, kind, detail, .. } in &findings {
+        known.insert((*saga_id, *kind));
+        if !before.contains(&(*saga_id, *kind)) {
+            tracing::warn!(%saga_id, kind = kind.as_str(), detail, "the events of a saga are not as they should be");
+        }
+    }
     store.settle_watched(ended, findings).await?;
     Ok(watched.len())
 }

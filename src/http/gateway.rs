@@ -66,7 +66,7 @@ fn routes(service: Service) -> Router {
         .route("/v1/charges/{order_id}/refund", post(refund))
         .route_layer(from_fn_with_state(Arc::clone(&service), known_client));
     // Customers come without the secret: the address in a charge's `next_action` is theirs.
-    let for_customers = challenge_router(Arc::clone(&service.gateway)).with_state(());
+    let for_customers = challenge_router(Arc::clone(&service.gateway), None).with_state(());
     for_shops
         .merge(for_customers)
         .route("/healthz", get(healthz))

@@ -49,7 +49,8 @@ pub fn router(shop: Shop) -> Router {
         .route("/admin/sagas/findings", get(api::list_findings::list_findings))
         .route("/admin/sagas/{id}/resume", post(api::resume_saga::resume_saga));
     let simulated = shop.stores.simulated.as_ref();
-    let challenges = simulated.map(|gateway| challenge_router(Arc::clone(gateway)).with_state(()));
+    let challenges =
+        simulated.map(|gateway| challenge_router(Arc::clone(gateway), Some("/orders")).with_state(()));
     let challenges = challenges.unwrap_or_default();
     let pages = Router::new()
         .nest("/api/v1", v1)

@@ -208,7 +208,7 @@ pub struct Watched {
 }
 
 /// What can be wrong with a saga.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
     /// No event for too long, and none that ends it.

@@ -22,7 +22,7 @@ test("a product's name is text, whatever it says", async ({ page }) => {
   await expect(page.getByRole("link", { name: product.name })).toBeVisible();
   await page.getByRole("link", { name: "To the checkout" }).click();
   await expect(page.getByText(`1 × ${product.name}`)).toBeVisible();
-  await order(page, product, "tok_3ds");
+  await order(page, product);
   await expect(page.getByRole("link", { name: product.name })).toBeVisible();
   await page.goto("/orders");
   await expect(page.getByRole("link", { name: product.name })).toBeVisible();

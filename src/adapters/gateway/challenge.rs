@@ -20,8 +20,25 @@ use super::SimulatedGateway;
 
 /// The routes of the challenge: `GET` and `POST /challenge/{order}`. The address is known only to who was sent
 /// there: it is as secret as the id of the order.
-pub fn challenge_router(gateway: Arc<SimulatedGateway>) -> Router {
-    Router::new().route("/challenge/{order}", get(show).post(answer)).with_state(gateway)
+/// `orders` is where the shop has the pages of its orders, where it is on this server.
+pub fn challenge_router(gateway: Arc<SimulatedGateway>, orders: Option<&'static str>) -> Router {
+    Router::new().route("/challenge/{order}", get(show).post(answer)).with_state(Bank { gateway, orders })
+}
+
+#[derive(Clone)]
+struct Bank {
+    gateway: Arc<SimulatedGateway>,
+    orders: Option<&'static str>,
+}
+
+impl Bank {
+    /// How one comes back to the shop.
+    fn way_back(&self, order: Uuid) -> String {
+        match self.orders {
+            Some(orders) => format!("<p><a href=\"{orders}/{order}\">Back to the shop</a></p>"),
+            None => "<p>You can go back to the shop.</p>".to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -38,21 +55,18 @@ struct Chosen {
 
 type Found = Result<Option<(Money, ChargeState)>, Unavailable>;
 
-async fn show(
-    State(gateway): State<Arc<SimulatedGateway>>,
-    order: Result<Path<Uuid>, PathRejection>,
-) -> Response {
-    let Ok(Path(order)) = order else { return described(Ok(None)) };
-    let found = gateway.look_up(OrderId(order)).await;
-    described(found.map(|found| found.map(|record| (record.amount, record.state))))
+async fn show(State(bank): State<Bank>, order: Result<Path<Uuid>, PathRejection>) -> Response {
+    let Ok(Path(order)) = order else { return described(Ok(None), "") };
+    let found = bank.gateway.look_up(OrderId(order)).await;
+    described(found.map(|found| found.map(|record| (record.amount, record.state))), &bank.way_back(order))
 }
 
 async fn answer(
-    State(gateway): State<Arc<SimulatedGateway>>,
+    State(bank): State<Bank>,
     order: Result<Path<Uuid>, PathRejection>,
     chosen: Result<Query<Chosen>, QueryRejection>,
 ) -> Response {
-    let Ok(Path(order)) = order else { return described(Ok(None)) };
+    let Ok(Path(order)) = order else { return described(Ok(None), "") };
     let Ok(Query(Chosen { answer })) = chosen else {
         return page(
             StatusCode::BAD_REQUEST,
@@ -60,10 +74,11 @@ async fn answer(
             "<p>Go back, and press one of the buttons.</p>",
         );
     };
-    described(gateway.authenticate(OrderId(order), matches!(answer, Choice::Accept)).await)
+    let found = bank.gateway.authenticate(OrderId(order), matches!(answer, Choice::Accept)).await;
+    described(found, &bank.way_back(order))
 }
 
-fn described(found: Found) -> Response {
+fn described(found: Found, way_back: &str) -> Response {
     match found {
         Err(error) => {
             tracing::warn!(%error, "a challenge could not be answered");
@@ -80,14 +95,15 @@ fn described(found: Found) -> Response {
             page(StatusCode::OK, "Is that you?", &form)
         }
         Ok(Some((amount, ChargeState::Captured))) => {
-            let text = format!("<p>{amount} were paid. You can go back to the shop.</p>");
+            let text = format!("<p>{amount} were paid.</p>{way_back}");
             page(StatusCode::OK, "Thank you", &text)
         }
         Ok(Some((_, ChargeState::Declined))) => {
-            page(StatusCode::OK, "Refused", "<p>Nothing was paid. You can go back to the shop.</p>")
+            page(StatusCode::OK, "Refused", &format!("<p>Nothing was paid.</p>{way_back}"))
         }
         Ok(Some((_, ChargeState::Voided | ChargeState::Refunded))) => {
-            page(StatusCode::GONE, "Too late", "<p>The shop has given this order up. No money is kept.</p>")
+            let text = format!("<p>The shop has given this order up. No money is kept.</p>{way_back}");
+            page(StatusCode::GONE, "Too late", &text)
         }
     }
 }

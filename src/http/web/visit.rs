@@ -278,7 +278,7 @@ pub async fn accompany(State(shop): State<Shop>, request: Request, next: Next) -
     if visit.is_new && !sets_visitor {
         set(&mut response, &visit.cookie(VISITOR, visit.visitor.clone()));
     }
-    protect(response.headers_mut());
+    protect(response.headers_mut(), &visit);
     response
 }
 
@@ -286,11 +286,11 @@ pub async fn accompany(State(shop): State<Shop>, request: Request, next: Next) -
 pub async fn told(shop: &Shop, parts: &Parts, problem: Problem) -> Response {
     let visit = Visit::of(shop, parts);
     let mut response = message::told(&visit, problem.into_response()).await;
-    protect(response.headers_mut());
+    protect(response.headers_mut(), &visit);
     response
 }
 
-fn protect(headers: &mut HeaderMap) {
+fn protect(headers: &mut HeaderMap, visit: &Visit) {
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -299,8 +299,9 @@ fn protect(headers: &mut HeaderMap) {
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Pages are somebody's own.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+    // Pages are somebody's own; and whoever has signed out does not leave them behind for the next one who goes back.
+    let kept = if visit.principal.is_some() { "no-store" } else { "private, no-cache" };
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(kept));
 }
 
 fn set(response: &mut Response, cookie: &Cookie<'_>) {

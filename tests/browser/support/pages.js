@@ -5,9 +5,9 @@ import { expect, pay, put, state } from "./story.js";
 
 /**
  * Pages by name. `as` is who looks: a `visitor`, a `shopper` with something in the basket, a `customer` who has bought
- * before and is about to do it again, a `newcomer` who has not, or the `administrator`. `at` is the address in the world
- * that `world.js` makes. `then` is done before one looks, and `answers` is the status where it is one of an error. What
- * `isOdd` is not meant to be shown to anybody.
+ * before and is about to do it again, a `newcomer` who has not, or the `administrator`. `at` is the address, given the
+ * world that `world.js` makes; `then` is done before one looks; `answers` is the status where it is one of an error.
+ * What `isOdd` is not in the pictures.
  */
 export const pages = {
   catalogue: { as: "visitor", at: () => "/" },
@@ -39,6 +39,17 @@ export const pages = {
   "not-found": { as: "visitor", at: () => "/nothing", answers: 404 },
   "form-expired": { as: "visitor", at: () => "/sign-in", then: sendOldForm, answers: 403, isOdd: true },
   problem: { as: "visitor", at: () => "/problems/out-of-stock", isOdd: true },
+  "admin-now": { as: "administrator", at: () => "/admin" },
+  "admin-products": { as: "administrator", at: () => "/admin/products" },
+  "admin-product": { as: "administrator", at: ({ product }) => `/admin/products/${product.id}` },
+  "admin-product-wrong": { as: "administrator", at: () => "/admin/products/new", then: nameNoPrice, answers: 422, isOdd: true },
+  "admin-product-new": { as: "administrator", at: () => "/admin/products/new" },
+  "admin-import": { as: "administrator", at: () => "/admin/products/import" },
+  "admin-import-plan": { as: "administrator", at: () => "/admin/products/import", then: lookAtPlan },
+  "admin-orders": { as: "administrator", at: () => "/admin/orders" },
+  "admin-order": { as: "administrator", at: ({ orders }) => `/admin${orders.cancelled}`, then: openTimeline },
+  "admin-analytics": { as: "administrator", at: () => "/admin/analytics" },
+  "admin-users": { as: "administrator", at: () => "/admin/users" },
 };
 
 /** Opens a page of the table in a browser of somebody who may see it. */
@@ -98,4 +109,23 @@ async function sendOldForm(page) {
   await page.locator(".end [name=csrf]").evaluate((field) => (field.value = "old"));
   await page.locator(".end [lang=vi]").click();
   await expect(page.locator(".code")).toBeVisible();
+}
+
+async function nameNoPrice(page) {
+  await page.locator("#sku").fill("X");
+  await page.locator("#name").fill("Something");
+  await page.locator("#price").fill("a lot");
+  await page.getByRole("button", { name: "Save" }).click();
+  await expect(page.getByRole("alert")).toBeVisible();
+}
+
+async function lookAtPlan(page, { product }) {
+  const rows = [`${product.sku},Another name,${product.price.amount / 100},${product.price.currency},0`, "NEW-1,Kite,19.90,EUR,12"];
+  await page.locator("textarea").fill(["sku,name,price,currency,stock", ...rows].join("\n"));
+  await page.getByRole("button", { name: "See what becomes of it" }).click();
+  await expect(page.locator("[data-what=new]")).toBeVisible();
+}
+
+async function openTimeline(page) {
+  await page.locator(".timeline summary").last().click();
 }

@@ -1,11 +1,18 @@
 // What there has to be before every page can be looked at: products, orders, and people who are signed in.
 
-import { addProduct, administrator, sampleProducts, shops, somebodyBuys } from "./shop.js";
+import { addProduct, administrator, bankHears, sampleProducts, shops, somebodyBuys } from "./shop.js";
 import { expect, order, put, signUp, state, test as base } from "./story.js";
 
-/** A story in a shop where all that is there. */
+/** A story in a shop where all that is there. Afterwards no order is left that waits for somebody. */
 export const test = base.extend({
-  world: [async ({ browser }, use) => use(await prepare(browser)), { scope: "worker" }],
+  world: [
+    async ({ browser }, use) => {
+      const world = await prepare(browser);
+      await use(world);
+      await bankHears(new URL(world.challenge, shops[0]).href, "refuse");
+    },
+    { scope: "worker" },
+  ],
 });
 
 /** Products in each state, made for this, or the shop's own sample where it is to look like a shop. */

@@ -3,6 +3,7 @@
 mod bad_input;
 mod catalogue;
 mod commands;
+mod dashboard;
 mod disks;
 mod drill;
 mod events;
