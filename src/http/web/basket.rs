@@ -114,7 +114,8 @@ pub struct FilledLine {
     pub total: Money,
 }
 
-/// Looks up the products of a basket. Those that are gone are left out.
+/// Looks up the products of a basket, with what is left of them at this moment: whoever is about to buy is not shown
+/// what was a few seconds ago. Those that are gone are left out.
 ///
 /// # Errors
 /// The stores do not answer.
@@ -123,9 +124,14 @@ pub async fn fill(shop: &Shop, basket: &BasketLines) -> Result<Filled, Problem> 
         .lines()
         .iter()
         .map(async |(id, units)| ShownProduct::find(shop, *id).await.map(|product| (product, units)));
+    let ids: Vec<_> = basket.lines().iter().map(|(id, _)| *id).collect();
+    let (found, left) = tokio::join!(try_join_all(found), shop.catalog.available_now(&ids));
+    // Where nobody can tell, what was a moment ago is better than no page.
+    let left = left.unwrap_or_else(|_| vec![None; ids.len()]);
     let mut lines = Vec::new();
-    for (product, units) in try_join_all(found).await? {
-        let Some(product) = product else { continue };
+    for ((product, units), left) in found?.into_iter().zip(left) {
+        let Some(mut product) = product else { continue };
+        product.available = left.unwrap_or(product.available);
         let quantity = Quantity::new(*units).expect("a basket has no empty lines");
         let Ok(total) = product.price.times(quantity) else { continue };
         lines.push(FilledLine { product, units: *units, total });

@@ -3,7 +3,7 @@
 use holdfast::ports::ledger::Role;
 use rustix::process::Signal;
 
-use super::nginx::{Nginx, Plan, Servers};
+use super::nginx::{BROWSER, Nginx, Plan, Servers};
 use crate::support::process::{PATIENCE, Site};
 use crate::support::wait_for;
 
@@ -82,6 +82,10 @@ async fn nobody_is_left_without_an_answer() {
     servers.close_all().await;
     nginx.ask("/api/v1/orders", ORDER).await.assert_problem(503, "/problems/unavailable");
     nginx.ask("/api/v1/orders/1", &[]).await.assert_problem(503, "/problems/unavailable");
+    nginx.ask("/", &["--header", BROWSER]).await.assert_page(503);
+    nginx.ask("/checkout", &["--data", "", "--header", BROWSER]).await.assert_page(503);
+    // Not to be had by their own address.
+    assert_ne!(nginx.ask("/.unavailable/page", &[]).await.header("content-type"), Some("text/html"));
     assert_eq!(nginx.ask_inside("/alive").await.status, 200);
     assert_ne!(nginx.ask_inside("/ready").await.status, 200);
     nginx.stop().await;

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::timeout;
 
-use super::nginx::{Nginx, Plan, Servers};
+use super::nginx::{BROWSER, Nginx, Plan, Servers};
 use crate::support::process::PATIENCE;
 use crate::support::wait_for;
 
@@ -51,7 +51,8 @@ async fn live_pages_go_out_as_they_come() {
     let text: &'static str = Box::leak(format!("{head}d\r\nevent: stock\n\r\n").into_boxed_str());
     let servers = Servers::start(Plan::Begin(text)).await;
     let nginx = Nginx::start(servers.addresses, 50).await;
-    for path in ["/api/v1/products/1/live", "/api/v1/orders/1/live", "/products/1/live", "/orders/1/live"] {
+    let of_api = ["/api/v1/products/1/live", "/api/v1/orders/1/live"];
+    for path in of_api.into_iter().chain(["/products/1/live", "/orders/1/live", "/admin/live"]) {
         let mut curl = nginx.curl_command(&["--no-buffer", &nginx.url(path)]);
         let mut curl = curl.spawn().expect("curl starts");
         let mut lines = BufReader::new(curl.stdout.take().expect("a pipe")).lines();
@@ -78,6 +79,8 @@ async fn who_asks_too_often_is_told_to_come_back() {
     assert!(count("200") >= 101 && count("429") > 0, "{statuses}");
     let answer = nginx.ask("/api/v1/auth/login", &["--json", "{}"]).await;
     answer.assert_problem(429, "about:blank");
+    let page = nginx.ask("/sign-in", &["--data", "", "--header", BROWSER]).await;
+    page.assert_page(429);
     // Other things go on.
     assert_eq!(nginx.ask("/api/v1/orders/1", &[]).await.status, 200);
     nginx.stop().await;

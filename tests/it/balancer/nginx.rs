@@ -25,6 +25,9 @@ pub struct Nginx {
     inner: SocketAddr,
 }
 
+/// What browsers say that they want.
+pub const BROWSER: &str = "Accept: text/html,application/xhtml+xml";
+
 /// What a client got.
 #[derive(Debug)]
 pub struct Answer {
@@ -51,6 +54,14 @@ impl Answer {
 
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// A page of nginx's own, which asks again by itself.
+    #[track_caller]
+    pub fn assert_page(&self, status: u16) {
+        assert_eq!((self.status, self.header("content-type")), (status, Some("text/html")));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert_eq!(self.header("retry-after"), Some("1"));
     }
 
     /// A problem of nginx's own, which says when to come back.

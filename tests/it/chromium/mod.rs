@@ -27,7 +27,12 @@ async fn tell(files: &'static [&'static str]) {
         !chromium.is_empty(),
         "{CHROMIUM} names no browser: run `cargo xtask test`, or set it and run `npm ci` in tests/browser"
     );
-    let app = TestApp::builder().product(500).start().await;
+    let shop = TestApp::builder().product(500).config(|config| {
+        // As it is outside of tests: a buyer whose bank stays silent sees their order on its way.
+        config.sale.answer_within_ms = 2_000;
+        config.payments.faults.timeout_ms = 300;
+    });
+    let app = shop.start().await;
     let credentials = Credentials { email: EMAIL.to_owned(), password: PASSWORD.to_owned().into() };
     open_account(&app.shop, credentials, Role::Admin).await.expect("the administrator has an account");
     let shops: Vec<_> = app.addresses().iter().map(|address| format!("http://{address}")).collect();
