@@ -12,6 +12,8 @@ const FOLDER = fileURLToPath(new URL("../../docs/screenshots/", import.meta.url)
 const SCREENS = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 900 } };
 const DARK = ["catalogue", "product"];
 const QUALITY_PERCENT = 40;
+/** Of a list that goes on and on its beginning is enough. */
+const HEIGHT_MAX_PX = 2200;
 
 const browser = await chromium.launch(launch);
 const world = await prepare(browser, { isSample: true });
@@ -33,7 +35,8 @@ for (const [name, about] of Object.entries(pages).filter(([, { isOdd }]) => !isO
       // Playwright itself writes no WebP, which is a third of the size.
       const options = { format: "webp", quality: QUALITY_PERCENT, captureBeyondViewport: true };
       const { cssContentSize } = await devtools.send("Page.getLayoutMetrics");
-      const clip = { ...cssContentSize, width: viewport.width, scale: 1 };
+      const height = Math.min(cssContentSize.height, HEIGHT_MAX_PX);
+      const clip = { x: 0, y: 0, width: viewport.width, height, scale: 1 };
       const { data } = await devtools.send("Page.captureScreenshot", { ...options, clip });
       const file = Buffer.from(data, "base64");
       bytes += file.length;
