@@ -8,6 +8,8 @@ const one = new Intl.NumberFormat(lang, { minimumFractionDigits: 1, maximumFract
 // Dashboard
 
 const KEPT = 300;
+// From here on milliseconds are shown without decimals.
+const LONG_MS = 100;
 const COME_BACK_MS = 3000;
 const board = document.getElementById("dashboard");
 if (board) {
@@ -20,7 +22,8 @@ if (board) {
   };
   const written = (name, number) => {
     if (number === null || number === undefined) return "–";
-    return name.endsWith("_ms") || name === "cache_hit_rate" ? one.format(number) : whole.format(number);
+    const isShort = (name.endsWith("_ms") && number < LONG_MS) || name === "cache_hit_rate";
+    return isShort ? one.format(number) : whole.format(number);
   };
 
   const charts = [...board.querySelectorAll(".chart")].map((chart) => ({
@@ -33,7 +36,7 @@ if (board) {
   const draw = ({ unit, highest, paths }) => {
     const lines = paths.map((path) => ticks.map((tick) => value(tick, path.dataset.name)));
     const top = unit === "percent" ? 100 : Math.max(1, ...lines.flat().filter((number) => number !== null)) * 1.05;
-    highest.textContent = unit === "ms" ? one.format(top) : whole.format(top);
+    highest.textContent = unit === "ms" && top < LONG_MS ? one.format(top) : whole.format(top);
     paths.forEach((path, at) => {
       let d = "";
       let pen = "M";

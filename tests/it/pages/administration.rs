@@ -154,6 +154,9 @@ async fn a_catalogue_shows_what_becomes_of_it_before_it_is_taken_in() {
     done.shows("Second");
     assert_eq!(app.levels().await, [(5, 0), (7, 0), (4, 0)]);
     import(&done, &csv, "").await.expect(200).shows("0 new, 0 changed, 3 as they are");
+    // What a file does not say stays as it is.
+    let brief = "sku,name,price,currency,stock\nSKU-1,Product 1,2.50,EUR,0\n";
+    import(&done, brief, "").await.expect(200).shows("0 new, 0 changed, 1 as they are");
     app.finish().await;
 }
 

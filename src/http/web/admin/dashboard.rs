@@ -26,6 +26,9 @@ use super::Administrator;
 /// Ticks between two looks at the stores.
 const LOOK_EVERY: u32 = 2;
 
+/// From here on milliseconds are shown without decimals; the script does the same.
+const LONG_MS: f64 = 100.0;
+
 /// A sign of life for those between.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -97,7 +100,12 @@ fn figures(language: Language, tick: Option<&Tick>) -> Vec<Figure> {
         language.number(rate.unwrap_or_default().round() as i64)
     };
     let none = || "–".to_owned();
-    let ms = |value: Option<f64>| value.map_or_else(none, |ms| language.decimal(ms));
+    let ms = |value: Option<f64>| match value {
+        None => none(),
+        // Of long times nobody reads the parts.
+        Some(ms) if ms >= LONG_MS => language.number(ms.round() as i64),
+        Some(ms) => language.decimal(ms),
+    };
     let percent = |part: Option<f64>| part.map_or_else(none, |part| language.decimal(part * 100.0));
     let values = [
         ("sales", rate(|tick| tick.sales)),

@@ -138,10 +138,11 @@ async fn planned(
         .collect()
 }
 
-/// What a row changes of a product that is there. Its stock is what the stock log explains, so no file changes it.
+/// What a row changes of a product that is there: nothing where it is empty, or has no such column. Its stock is what
+/// the stock log explains, so no file changes it.
 fn changed(language: Language, product: &Product, row: &CatalogueRow, price: Money) -> Step {
     let category = row.category.clone().unwrap_or_default();
-    let differs = |there: &str, new: &str| (there != new).then(|| new.to_owned());
+    let differs = |there: &str, new: &str| (!new.is_empty() && there != new).then(|| new.to_owned());
     let change = ProductChange {
         name: differs(&product.name, &row.name),
         description: differs(&product.description, &row.description),
