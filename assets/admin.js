@@ -14,7 +14,7 @@ const COME_BACK_MS = 3000;
 const board = document.getElementById("dashboard");
 if (board) {
   let ticks = [];
-  const rates = new Set(["sales", "sold_out", "declined", "failed", "views"]);
+  const rates = new Set(["sales", "sold_out", "declined", "failed", "busy", "views"]);
   // What a tick says under a name: a second's worth, or as it is.
   const value = (tick, name) => {
     if (rates.has(name)) return (tick[name] * 1000) / Math.max(1, tick.ms);
@@ -70,14 +70,15 @@ if (board) {
     const place = board.querySelector(`[data-rows=${name}]`);
     const list = place.tBodies?.[0] ?? place;
     const rows = new Map([...list.children].map((row) => [row.dataset.key, row]));
-    list.replaceChildren(
-      ...items.map((item) => {
-        const row = rows.get(String(key(item))) ?? make(item);
-        row.dataset.key = key(item);
-        update?.(row, item);
-        return row;
-      }),
-    );
+    const wanted = items.map((item) => {
+      const row = rows.get(String(key(item))) ?? make(item);
+      row.dataset.key = key(item);
+      update?.(row, item);
+      return row;
+    });
+    // What stays where it is keeps its focus, and a press that has begun.
+    const isSame = wanted.length === list.children.length && wanted.every((row, at) => row === list.children[at]);
+    if (!isSame) list.replaceChildren(...wanted);
     place.parentElement.querySelector(".none").hidden = items.length > 0;
   };
   const row = (head, cells) => {

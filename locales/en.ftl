@@ -8,6 +8,7 @@ money = { $symbol }{ $amount }
 money-code = { $symbol }{"\u00A0"}{ $amount }
 moment-format = %-d %b %Y, %H:%M UTC
 clock-format = %H:%M:%S UTC
+instant-format = %-d %b %Y, %H:%M:%S UTC
 
 ## The frame of every page
 
@@ -269,8 +270,7 @@ title-users = People
 
 figure-sales = Sales a second
 figure-sold-out = Sold out, a second
-figure-declined = Declined a second
-figure-failed = Failed a second
+figure-busy = Sent away, a second
 figure-views = Views a second
 figure-p50-ms = Half answered within, ms
 figure-p95-ms = 95 % within, ms
@@ -299,7 +299,7 @@ of-them-waiting = waiting for their customers:
 resume = Take it up again
 
 find-product = Name or article
-find-order = Order, customer’s number or address
+find-order = Whole id of an order, customer’s number or address
 find-user = Part of an address
 new-product = New product
 see-in-shop = See it in the shop
@@ -391,7 +391,7 @@ role = Role
 role-of = Role of { $email }
 role-customer = Customer
 role-admin = Administrator
-you = you
+role-own = you
 users-all = Everybody
 users-admins = Administrators
 users-none = Nobody.
@@ -401,6 +401,11 @@ notice-restocked = The stock is changed.
 notice-imported = The catalogue is imported.
 notice-resumed = The order is taken up again.
 
+stock-log-none = Its changes are further back than the last hundred thousand of the shop.
+import-meanwhile = The shop has changed meanwhile. Look at what would become of it now.
+
+problem-too-few-units = There are not so many units to take away.
+problem-old-form = This page is out of date. Load it again.
 problem-sku-taken = Another product has this article number.
 problem-version-conflict = Somebody else has changed it meanwhile.
 problem-not-stuck = This order is not stuck.

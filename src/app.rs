@@ -21,7 +21,7 @@ use crate::catalog::{Catalog, SharedViews};
 use crate::config::{Config, Role};
 use crate::consumers::inventory::Inventory;
 use crate::consumers::{self, Consumer, Courtesy, Stored, analytics, coordination, notification, webhooks};
-use crate::dashboard::Dashboard;
+use crate::dashboard::{Dashboard, Sources};
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::domain::Event;
 use crate::live::Live;
@@ -513,7 +513,10 @@ impl App {
         }
         greet_gateway(Arc::clone(payments));
         let told = views.as_ref().map(|views| Arc::clone(&views.live));
-        let dashboard = Arc::new(Dashboard::new(Arc::clone(&engine), Arc::clone(clock), told));
+        let sources =
+            Sources { ledger: Arc::clone(ledger), gate: Arc::clone(&gate), log: stores.log.clone() };
+        let dashboard = Dashboard::new(Arc::clone(&engine), Arc::clone(clock), told, sources);
+        let dashboard = Arc::new(dashboard);
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
         let stock_room = StockRoom::new(ports.clone(), catalog.clone());
         let live = Live::new(catalog.clone(), Arc::clone(ledger), Arc::clone(clock), config.server.streams());
@@ -528,6 +531,8 @@ impl App {
         }
         if config.roles.contains(&Role::Http) {
             background.extend(live.start());
+        }
+        if config.roles.contains(&Role::Http) || config.roles.contains(&Role::Saga) {
             background.extend(dashboard.start());
         }
         background.extend(stores.start_event_roles(&config, &catalog, &live, &engine)?);

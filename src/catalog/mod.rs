@@ -220,7 +220,18 @@ impl Catalog {
     /// # Errors
     /// The gate does not answer soon, or a view cannot be had.
     pub async fn available_now(&self, products: &[ProductId]) -> Result<Vec<Option<i64>>, Unavailable> {
-        let levels = within(BRIEFLY, self.gate.levels(products)).await?;
+        let levels = match within(BRIEFLY, self.gate.levels(products)).await {
+            Ok(levels) => levels,
+            Err(error) if products.len() <= 1 => return Err(error),
+            // A part of the gate is away: that concerns its own products only.
+            Err(_) => {
+                let one = async |id: &ProductId| {
+                    let level = within(BRIEFLY, self.gate.levels(std::slice::from_ref(id))).await;
+                    level.ok().and_then(|levels| levels.first().copied().flatten())
+                };
+                stream::iter(products).map(one).buffered(REFRESHED_AT_ONCE).collect().await
+            }
+        };
         let figures =
             stream::iter(products.iter().copied().zip(levels)).map(async |(id, level)| match level {
                 Some(level) => Ok(Some(available(level))),

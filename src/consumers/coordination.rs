@@ -65,6 +65,8 @@ pub async fn compare(
 ) -> Result<usize, Unavailable> {
     let watched = store.watched(now.minus(SETTLED), BATCH).await?;
     if watched.is_empty() {
+        metrics::gauge!("holdfast_saga_findings").set(0.0);
+        known.clear();
         return Ok(0);
     }
     let ids: Vec<OrderId> = watched.iter().map(|watched| watched.heard.saga).collect();

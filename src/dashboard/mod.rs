@@ -1,13 +1,13 @@
 //! What administrators see of a sale while it runs.
 //!
-//! Once a second every server reads its own metrics ([`figures`]) and tells the others, and each of them adds up what all
-//! have said. So any server shows the whole shop, and needs nothing but itself for it. What has to be asked of
-//! the stores ([`standing`]) is asked only while somebody looks.
+//! Once a second every server reads its own metrics ([`figures`]) and tells the others, and each of them adds up what
+//! all have said. So any server shows the whole shop, and needs nothing but itself for it. What has to be asked of the
+//! stores ([`standing`]) is asked only while somebody looks.
 
 mod figures;
 mod standing;
 
-pub use standing::{Lag, Selling, Standing, StuckSaga};
+pub use standing::{Sources, Standing};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,8 +37,13 @@ const QUANTILES_OVER: usize = 10;
 /// Looks over which products count as selling now.
 const SELLING_OVER: usize = 60;
 
-/// A server that has said nothing for so long is gone.
+/// A server that has said nothing for so long is gone, and one that has said nothing for longer does not come back: until
+/// then it goes on from where it was counted.
 const SILENT_MAX: Duration = Duration::from_secs(5);
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+
+/// Pause between two looks at the stores.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Products of a report.
 const SOLD_MAX: usize = 50;
@@ -58,6 +63,7 @@ pub struct Tick {
     pub sold_out: u64,
     pub declined: u64,
     pub failed: u64,
+    /// Sent away: too much was going on, or something did not answer.
     pub busy: u64,
     pub views: u64,
     /// Purchases' answers, in milliseconds, over the last ten ticks.
@@ -73,8 +79,10 @@ pub struct Dashboard {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     live: Option<Arc<dyn LiveUpdates>>,
+    sources: Sources,
     state: Mutex<State>,
     newest: watch::Sender<Option<Tick>>,
+    standing: watch::Sender<Arc<Standing>>,
 }
 
 #[derive(Default)]
@@ -96,14 +104,21 @@ struct Server {
 }
 
 impl Dashboard {
-    /// A dashboard of what `engine`'s server counts, and of what others say over `live`.
-    pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, live: Option<Arc<dyn LiveUpdates>>) -> Self {
-        Self { engine, clock, live, state: Mutex::default(), newest: watch::Sender::new(None) }
+    /// A dashboard of what `engine`'s server counts, of what others say over `live`, and of what `sources` know.
+    pub fn new(
+        engine: Arc<Engine>,
+        clock: Arc<dyn Clock>,
+        live: Option<Arc<dyn LiveUpdates>>,
+        sources: Sources,
+    ) -> Self {
+        let (newest, standing) = (watch::Sender::new(None), watch::Sender::default());
+        Self { engine, clock, live, sources, state: Mutex::default(), newest, standing }
     }
 
     /// Starts looking, and listening to the others.
     pub fn start(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
-        let mut tasks = vec![tokio::spawn(Arc::clone(self).look())];
+        let mut tasks =
+            vec![tokio::spawn(Arc::clone(self).look()), tokio::spawn(Arc::clone(self).keep_asking())];
         if let Some(live) = &self.live {
             let (dashboard, mut reports) = (Arc::clone(self), live.listen_to_reports());
             tasks.push(tokio::spawn(async move {
@@ -125,8 +140,27 @@ impl Dashboard {
         self.newest.subscribe()
     }
 
+    /// How things stand, and each later standing. They are asked for as long as somebody has one of these.
+    pub fn watch_standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.subscribe()
+    }
+
+    /// How things stand now.
+    pub async fn standing(&self) -> Standing {
+        self.sources.ask(self.best()).await
+    }
+
+    async fn keep_asking(self: Arc<Self>) {
+        loop {
+            if self.standing.receiver_count() > 0 {
+                self.standing.send_replace(Arc::new(self.standing().await));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
     /// The products that sold most in the last minute, with their units.
-    pub fn best(&self) -> Vec<(ProductId, u64)> {
+    fn best(&self) -> Vec<(ProductId, u64)> {
         let mut sums: BTreeMap<ProductId, u64> = BTreeMap::new();
         for sold in &self.state().selling {
             for (product, units) in sold {
@@ -151,12 +185,16 @@ impl Dashboard {
             sold.sort_by_key(|(product, units)| (std::cmp::Reverse(*units), *product));
             sold.truncate(SOLD_MAX);
             let report = Report { server, figures, sold };
-            if let Some(live) = &self.live
-                && let Err(error) = live.tell_report(&report).await
-            {
-                tracing::debug!(%error, "the other servers were not told what this one counts");
+            if let Some(live) = &self.live {
+                // Whoever carries it may be slow; this goes on.
+                let (live, report) = (Arc::clone(live), report.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = live.tell_report(&report).await {
+                        tracing::debug!(%error, "the other servers were not told what this one counts");
+                    }
+                });
             }
-            self.hear_own(report);
+            self.take_in(report);
             let now = Instant::now();
             let tick = self.add_up(now, now - before);
             before = now;
@@ -167,11 +205,11 @@ impl Dashboard {
     /// Its own report comes back from the others' channel, too, and later than it was counted.
     fn hear(&self, report: Report) {
         if report.server != self.engine.instance() {
-            self.hear_own(report);
+            self.take_in(report);
         }
     }
 
-    fn hear_own(&self, Report { server, figures, sold }: Report) {
+    fn take_in(&self, Report { server, figures, sold }: Report) {
         let mut state = self.state();
         for (product, units) in sold {
             *state.sold.entry(product).or_default() += units;
@@ -190,7 +228,7 @@ impl Dashboard {
     fn add_up(&self, now: Instant, span: Duration) -> Tick {
         let mut state = self.state();
         let mut sum = Figures::default();
-        state.servers.retain(|_, server| now < server.heard_at + SILENT_MAX);
+        state.servers.retain(|_, server| now < server.heard_at + KNOWN_FOR);
         for server in state.servers.values_mut() {
             sum.add(&server.newest.since(&server.counted));
             server.counted = server.newest.clone();
@@ -200,11 +238,10 @@ impl Dashboard {
         keep(&mut state.figures, sum.clone(), QUANTILES_OVER);
         let mut lately = Figures::default();
         state.figures.iter().for_each(|figures| lately.add(figures));
-        let looks = lately.cache_hits + lately.cache_misses;
         let tick = Tick {
             at: self.clock.now(),
             ms: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
-            servers: state.servers.len(),
+            servers: state.servers.values().filter(|server| now < server.heard_at + SILENT_MAX).count(),
             sales: sum.sales,
             units: sum.units,
             sold_out: sum.sold_out,
@@ -215,7 +252,7 @@ impl Dashboard {
             p50_ms: lately.quantile_ms(0.50),
             p95_ms: lately.quantile_ms(0.95),
             p99_ms: lately.quantile_ms(0.99),
-            cache_hit_rate: (looks > 0).then(|| lately.cache_hits as f64 / looks as f64),
+            cache_hit_rate: (lately.looks > 0).then(|| lately.cache_hits as f64 / lately.looks as f64),
         };
         keep(&mut state.ticks, tick.clone(), KEPT);
         tick

@@ -18,7 +18,6 @@ use super::topics::{Frame, Frames, Topics};
 
 /// Pause between two rounds. It is longer when rounds take long: they never take more than a part of the time.
 const PAUSE: Duration = Duration::from_millis(150);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_FOR_EACH_ROUND: u32 = 4;
 
 /// Orders of one question.
@@ -129,8 +128,7 @@ impl OrderFeed {
                     }
                 }
             }
-            let pause = (begun.elapsed() * PAUSE_FOR_EACH_ROUND).clamp(PAUSE, PAUSE_MAX);
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep((begun.elapsed() * PAUSE_FOR_EACH_ROUND).max(PAUSE)).await;
         }
     }
 

@@ -133,6 +133,23 @@ pub struct OpenSaga {
     pub updated_at: Timestamp,
 }
 
+/// Unfinished sagas, counted.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SagaOverview {
+    pub open: u64,
+    /// Those among them that wait for their customers.
+    pub waiting: u64,
+    pub stuck: Vec<StuckSaga>,
+}
+
+/// A saga that needs an administrator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StuckSaga {
+    pub id: OrderId,
+    pub step: StepName,
+    pub since: Timestamp,
+}
+
 /// What the ledger knows of an unfinished saga's way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
@@ -463,6 +480,10 @@ pub trait Ledger: Send + Sync {
     /// Unfinished sagas, oldest first; those that wait for their customers come after the others and stuck ones
     /// last, so that they never hide those that should be moving.
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable>;
+
+    /// How many sagas are open, and up to `stuck_max` of those that are stuck, the first ones first. Cheap, however many
+    /// there are.
+    async fn saga_overview(&self, stuck_max: usize) -> Result<SagaOverview, Unavailable>;
 
     /// Takes a stuck saga up again under `instance`; `None` when it is not stuck.
     async fn resume_saga(

@@ -29,8 +29,9 @@ pub struct Figures {
     /// Purchases that were sent away because too much was going on or something did not answer.
     pub busy: u64,
     pub views: u64,
+    /// Looks at products, and those among them that some layer of the cache has answered.
+    pub looks: u64,
     pub cache_hits: u64,
-    pub cache_misses: u64,
     /// Purchases that were answered within each of the bounds of [`measure`](crate::http::measure), and at last all of them.
     pub answered_within: Vec<u64>,
 }

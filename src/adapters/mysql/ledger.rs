@@ -17,8 +17,8 @@ use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AccountQuery, AccountSummary, AdjustError, Adjusted, Adjustment, CancelRequest,
     Comparison, Confirmation, CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding,
-    OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaRef,
-    StockLogEntry, StockLogSum, Undoing,
+    OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaOverview,
+    SagaRef, StockLogEntry, StockLogSum, Undoing,
 };
 
 use super::error::{DbError, Remedy, Result};
@@ -415,6 +415,10 @@ impl Ledger for MysqlLedger {
 
     async fn open_sagas(&self, limit: usize) -> std::result::Result<Vec<OpenSaga>, Unavailable> {
         self.write_now(move |connection| Box::pin(sagas::open(connection, limit))).await
+    }
+
+    async fn saga_overview(&self, stuck_max: usize) -> std::result::Result<SagaOverview, Unavailable> {
+        self.write_now(move |connection| Box::pin(sagas::overview(connection, stuck_max))).await
     }
 
     async fn resume_saga(

@@ -10,7 +10,9 @@ use mysql_async::{Conn, Row};
 use crate::domain::{
     Basket, Driver, InstanceId, NextAction, OrderId, PaymentToken, Purchase, Reason, StepName, Timestamp,
 };
-use crate::ports::ledger::{OpenSaga, OrderState, Progress, SagaError, SagaRef, SagaState};
+use crate::ports::ledger::{
+    OpenSaga, OrderState, Progress, SagaError, SagaOverview, SagaRef, SagaState, StuckSaga,
+};
 
 use super::error::Result;
 use super::rows::{digest, driver, find_orders, flag, optional_word, order_id, word};
@@ -225,6 +227,27 @@ pub async fn open(connection: &mut Conn, limit: usize) -> Result<Vec<OpenSaga>> 
         .words(SELECT_SAGA)
         .words("WHERE tombstone = 0 ORDER BY stuck, waiting_until IS NOT NULL, saga_id LIMIT ");
     read_open(connection, which.value(limit)).await
+}
+
+/// Counts unfinished sagas, and names the first that are stuck.
+pub async fn overview(connection: &mut Conn, stuck_max: usize) -> Result<SagaOverview> {
+    let counts = Message::default()
+        .words("SELECT COUNT(*), COUNT(waiting_until) FROM saga_states WHERE tombstone = 0");
+    let mut overview = SagaOverview::default();
+    for mut row in ask(connection, counts).await? {
+        (overview.open, overview.waiting) = (take(&mut row, 0)?, take(&mut row, 1)?);
+    }
+    let stuck = Message::default()
+        .words(
+            "SELECT saga_id, current_step, updated_at FROM saga_states WHERE stuck = 1 AND tombstone = 0 \
+             ORDER BY saga_id LIMIT ",
+        )
+        .value(i64::try_from(stuck_max).unwrap_or(i64::MAX));
+    for mut row in ask(connection, stuck).await? {
+        let (id, step) = (order_id(&mut row, 0)?, word(&mut row, 1)?);
+        overview.stuck.push(StuckSaga { id, step, since: Timestamp(take(&mut row, 2)?) });
+    }
+    Ok(overview)
 }
 
 /// Unfinished sagas of an instance that are not stuck, wait for nobody and have not moved since `before`.

@@ -17,8 +17,8 @@ use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AccountQuery, AccountSummary, AdjustError, Adjusted, Adjustment, CancelRequest,
     Comparison, Confirmation, CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding,
-    OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaRef,
-    StockLogEntry, StockLogSum, Undoing,
+    OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaOverview,
+    SagaRef, StockLogEntry, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
@@ -253,6 +253,10 @@ impl Ledger for SqliteLedger {
 
     async fn open_sagas(&self, limit: usize) -> Result<Vec<OpenSaga>, Unavailable> {
         self.readers.read(move |connection| sagas::open(connection, limit)).await
+    }
+
+    async fn saga_overview(&self, stuck_max: usize) -> Result<SagaOverview, Unavailable> {
+        self.readers.read(move |connection| sagas::overview(connection, stuck_max)).await
     }
 
     async fn resume_saga(

@@ -8,7 +8,9 @@ use crate::domain::{
     Basket, Digest, Driver, InstanceId, NextAction, OrderId, PaymentToken, Purchase, Reason, StepName,
     Timestamp,
 };
-use crate::ports::ledger::{OpenSaga, OrderState, Progress, SagaError, SagaRef, SagaState};
+use crate::ports::ledger::{
+    OpenSaga, OrderState, Progress, SagaError, SagaOverview, SagaRef, SagaState, StuckSaga,
+};
 
 use super::rows::{blob, count, digest, driver, find_order, optional_word, order_id, word};
 use super::waiting::next_action;
@@ -175,6 +177,21 @@ pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenS
     let ids: Vec<OrderId> =
         statement.query_map([limit], |row| order_id(row, 0))?.collect::<rusqlite::Result<_>>()?;
     ids.into_iter().filter_map(|id| open_saga(connection, id).transpose()).collect()
+}
+
+/// Counts unfinished sagas, and names the first that are stuck.
+pub fn overview(connection: &Connection, stuck_max: usize) -> rusqlite::Result<SagaOverview> {
+    let (open, waiting) = connection
+        .prepare_cached("SELECT COUNT(*), COUNT(waiting_until) FROM saga_states WHERE tombstone = 0")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut statement = connection.prepare_cached(
+        "SELECT saga_id, current_step, updated_at FROM saga_states WHERE stuck = 1 AND tombstone = 0 \
+         ORDER BY saga_id LIMIT ?",
+    )?;
+    let stuck = statement.query_map([count(stuck_max)], |row| {
+        Ok(StuckSaga { id: order_id(row, 0)?, step: word(row, 1)?, since: Timestamp(row.get(2)?) })
+    })?;
+    Ok(SagaOverview { open, waiting, stuck: stuck.collect::<rusqlite::Result<_>>()? })
 }
 
 /// Takes a stuck saga up again.

@@ -114,6 +114,11 @@ impl Language {
         self.written(at, "moment-format")
     }
 
+    /// A moment to the second, in UTC.
+    pub fn instant(self, at: Timestamp) -> String {
+        self.written(at, "instant-format")
+    }
+
     /// The time of day, in UTC.
     pub fn clock(self, at: Timestamp) -> String {
         self.written(at, "clock-format")

@@ -1,6 +1,6 @@
 // Every page of the shop, a line each: what accessibility, weight and screenshots go by.
 
-import { addProduct, PASSWORD, somebodyBuys } from "./shop.js";
+import { addProduct, PASSWORD, shops, somebodyBuys } from "./shop.js";
 import { expect, pay, put, state } from "./story.js";
 
 /**
@@ -55,6 +55,8 @@ export const pages = {
 /** Opens a page of the table in a browser of somebody who may see it. */
 export async function open(page, { at, then }, world) {
   await page.goto(at(world));
+  // Whoever may not see it would be led elsewhere.
+  expect(new URL(page.url()).pathname).toBe(new URL(at(world), shops[0]).pathname);
   await then?.(page, world);
   // Nothing is shown as what the pointer happens to be on.
   await page.mouse.move(0, 0);

@@ -56,11 +56,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// A page of nginx's own, which asks again by itself.
+    /// A page of nginx's own, which asks again by itself or not.
     #[track_caller]
-    pub fn assert_page(&self, status: u16) {
+    pub fn assert_page(&self, status: u16, is_asked_again: bool) {
         assert_eq!((self.status, self.header("content-type")), (status, Some("text/html")));
         assert_eq!(self.header("cache-control"), Some("no-store"));
+        // What was sent by a form is never asked for in another way.
+        let asks_again = String::from_utf8_lossy(&self.body).contains("http-equiv=\"refresh\"");
+        assert_eq!(asks_again, is_asked_again, "{self:?}");
         assert_eq!(self.header("retry-after"), Some("1"));
     }
 

@@ -11,7 +11,8 @@ use holdfast::domain::{
 use holdfast::ports::ledger::{
     AccountError, AccountQuery, AccountSummary, AdjustError, Adjustment, CancelRequest, Confirmation,
     CreateOrderError, Ledger, NewOrder, OpenSaga, OrderState, ProductError, ProductQuery, Progress, Rest,
-    Role, RoleError, STOCK_LOG_REACH, SagaError, SagaRef, SagaState, StockLogEntry, StockLogSum, Undoing,
+    Role, RoleError, STOCK_LOG_REACH, SagaError, SagaOverview, SagaRef, SagaState, StockLogEntry,
+    StockLogSum, Undoing,
 };
 use mysql_async::prelude::Queryable as _;
 use tempfile::TempDir;
@@ -793,6 +794,25 @@ async fn a_pending_order_is_not_restocked(books: impl Books) {
 }
 
 // ── open sagas ───────────────────────────────────────────────────────────────────────────────────
+
+async fn the_overview_counts_sagas_and_names_the_stuck_ones(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    assert_eq!(ledger.saga_overview(9).await.expect("answers"), SagaOverview::default());
+    let (done, order) = created(ledger, &[(product, 1)]).await;
+    confirm(ledger, &done, &order).await.expect("confirmed");
+    let (first, _) = created(ledger, &[(product, 1)]).await;
+    let (second, _) = created(ledger, &[(product, 1)]).await;
+    created(ledger, &[(product, 1)]).await;
+    for new in [&second, &first] {
+        ledger.park_saga(saga(new), StepName::ConfirmOrder, None).await.expect("parked");
+    }
+    let overview = ledger.saga_overview(1).await.expect("answers");
+    assert_eq!((overview.open, overview.waiting), (3, 0));
+    let [stuck] = overview.stuck[..] else { panic!("one was asked for: {overview:?}") };
+    assert_eq!((stuck.id, stuck.step), (first.id, StepName::ConfirmOrder));
+    assert_eq!(ledger.saga_overview(9).await.expect("answers").stuck.len(), 2);
+}
 
 async fn a_stuck_saga_waits_until_it_is_resumed(books: impl Books) {
     let ledger = books.open().await;
@@ -1605,6 +1625,7 @@ macro_rules! behaviours {
                 only_the_customer_cancels_and_only_what_can_be,
                 a_confirmed_order_is_taken_back_once,
                 a_pending_order_is_not_restocked,
+                the_overview_counts_sagas_and_names_the_stuck_ones,
                 a_stuck_saga_waits_until_it_is_resumed,
                 a_saga_stuck_in_its_undo_is_marked_as_undoing,
                 unfinished_sagas_are_taken_over_once,

@@ -22,17 +22,17 @@ const NODE_VERSION_MIN: [u32; 2] = [18, 19];
 /// One line that says what is missing.
 pub fn ensure() -> Result<(String, String), String> {
     let advice = "install Chromium, and Node.js 18.19 or later with npm, yourself";
-    if PROGRAMS.iter().any(|program| on_path(program).is_none()) {
+    let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty()).map(PathBuf::from);
+    let needed = if given.is_some() { &PROGRAMS[1..] } else { &PROGRAMS };
+    if needed.iter().any(|program| on_path(program).is_none()) {
         install().map_err(|error| format!("a browser for the tests: {error}; {advice}"))?;
     }
     let [major, minor] = node_version().ok_or_else(|| format!("node does not say its version; {advice}"))?;
     if [major, minor] < NODE_VERSION_MIN {
         return Err(format!("Node.js {major}.{minor} is too old; {advice}"));
     }
-    let browser = match std::env::var(VARIABLE) {
-        Ok(given) if !given.is_empty() => PathBuf::from(given),
-        _ => on_path("chromium").ok_or_else(|| format!("chromium is not there; {advice}"))?,
-    };
+    let browser = given.or_else(|| on_path(PROGRAMS[0]));
+    let browser = browser.ok_or_else(|| format!("chromium is not there; {advice}"))?;
     packages(&crate::root().join("tests/browser"))?;
     Ok((VARIABLE.to_owned(), browser.to_string_lossy().into_owned()))
 }

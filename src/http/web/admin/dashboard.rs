@@ -15,16 +15,16 @@ use tokio::sync::watch;
 
 use crate::dashboard::{Standing, Tick};
 use crate::http::Shop;
-use crate::http::extract::LastEventId;
+use crate::http::extract::{LastEventId, is_administrator};
 use crate::http::problem::Problem;
 use crate::http::web::page;
 use crate::http::web::texts::Language;
-use crate::http::web::visit::Page;
+use crate::http::web::visit::{Page, Visit};
 
 use super::Administrator;
 
-/// Ticks between two looks at the stores.
-const LOOK_EVERY: u32 = 2;
+/// Ticks after which it is looked whether whoever watches may still.
+const CHECK_EVERY: u32 = 15;
 
 /// From here on milliseconds are shown without decimals; the script does the same.
 const LONG_MS: f64 = 100.0;
@@ -84,7 +84,7 @@ pub async fn show(
             chart("chart-views", "rate", &["views"]),
             chart("chart-cache", "percent", &["cache_hit_rate"]),
         ],
-        standing: Standing::of(&shop).await,
+        standing: shop.dashboard.standing().await,
     })
 }
 
@@ -110,6 +110,7 @@ fn figures(language: Language, tick: Option<&Tick>) -> Vec<Figure> {
     let values = [
         ("sales", rate(|tick| tick.sales)),
         ("sold_out", rate(|tick| tick.sold_out)),
+        ("busy", rate(|tick| tick.busy)),
         ("views", rate(|tick| tick.views)),
         ("p50_ms", ms(tick.and_then(|tick| tick.p50_ms))),
         ("p95_ms", ms(tick.and_then(|tick| tick.p95_ms))),
@@ -128,18 +129,18 @@ fn figures(language: Language, tick: Option<&Tick>) -> Vec<Figure> {
 struct Now<'a> {
     ticks: &'a [Tick],
     #[serde(skip_serializing_if = "Option::is_none")]
-    standing: Option<Standing>,
+    standing: Option<Arc<Standing>>,
 }
 
 /// Tells the last five minutes at once, or what has come since `Last-Event-ID`, and then each second.
 pub async fn live(
     State(shop): State<Shop>,
-    Administrator(..): Administrator,
+    Administrator(visit, _): Administrator,
     LastEventId(last_seen): LastEventId,
 ) -> Response {
     let last_seen = last_seen.and_then(|id| id.parse().ok()).unwrap_or(i64::MIN);
-    let ticks = shop.dashboard.watch();
-    let events = told(Arc::clone(&shop), ticks, last_seen);
+    let (newest, standing) = (shop.dashboard.watch(), shop.dashboard.watch_standing());
+    let events = told(Reader { shop, visit, newest, standing, last_seen, turn: 0 });
     // Proxies that would wait for more of it are told not to.
     let headers = [("cache-control", "no-store"), ("x-accel-buffering", "no")];
     (headers, Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
@@ -147,31 +148,31 @@ pub async fn live(
 
 struct Reader {
     shop: Shop,
+    visit: Visit,
     newest: watch::Receiver<Option<Tick>>,
+    standing: watch::Receiver<Arc<Standing>>,
     last_seen: i64,
     turn: u32,
 }
 
-fn told(
-    shop: Shop,
-    newest: watch::Receiver<Option<Tick>>,
-    last_seen: i64,
-) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    stream::unfold(Reader { shop, newest, last_seen, turn: 0 }, async |mut reader| {
+fn told(reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+    stream::unfold(reader, async |mut reader| {
         if reader.turn > 0 {
             reader.newest.changed().await.ok()?;
         }
-        if reader.shop.is_stopping() {
+        let is_checked = reader.turn % CHECK_EVERY == CHECK_EVERY - 1;
+        let is_over = reader.shop.is_stopping()
+            || is_checked
+                && !is_administrator(&reader.shop, reader.visit.principal, true).await.unwrap_or(true);
+        if is_over {
             return None;
         }
         reader.newest.mark_unchanged();
         let mut ticks = reader.shop.dashboard.ticks();
         ticks.retain(|tick| tick.at.0 > reader.last_seen);
         reader.last_seen = ticks.last().map_or(reader.last_seen, |tick| tick.at.0);
-        let standing = match reader.turn % LOOK_EVERY {
-            0 => Some(Standing::of(&reader.shop).await),
-            _ => None,
-        };
+        let is_news = reader.standing.has_changed().unwrap_or_default();
+        let standing = is_news.then(|| Arc::clone(&reader.standing.borrow_and_update()));
         reader.turn = reader.turn.wrapping_add(1);
         let now = Now { ticks: &ticks, standing };
         let event = Event::default().id(reader.last_seen.to_string()).event("tick");

@@ -54,6 +54,7 @@ struct PlanRow {
 }
 
 /// What a row becomes.
+#[derive(Debug)]
 enum Step {
     New(NewProduct),
     Change(ProductId, ProductChange, String),
@@ -93,7 +94,8 @@ pub async fn import(
     let steps = planned(&shop, visit.language, rows).await?;
     let view = view(visit.language, &steps);
     if plan != view.digest {
-        return page(&import_page(&visit, csv, Vec::new(), Some(view)));
+        let meanwhile = (!plan.is_empty()).then(|| visit.language.text("import-meanwhile"));
+        return page(&import_page(&visit, csv, meanwhile.into_iter().collect(), Some(view)));
     }
     carry_out(&shop, steps).await?;
     Ok(go_to("/admin/products?notice=imported"))
@@ -189,7 +191,7 @@ fn view(language: Language, steps: &[(CatalogueRow, Step)]) -> PlanView {
                 ("same", String::new())
             }
         };
-        digested.push_str(&format!("{}\t{what}\t{details}\n", row.sku));
+        digested.push_str(&format!("{}\t{step:?}\n", row.sku));
         if rows.len() < SHOWN_MAX {
             let label = language.text(&format!("import-{what}"));
             rows.push(PlanRow {

@@ -196,7 +196,7 @@ fn past(language: Language, event: &Event) -> Past {
     let data = body.get("data").map(|data| serde_json::to_string_pretty(data).unwrap_or_default());
     Past {
         sequence: event.sequence,
-        when: language.clock(event.time),
+        when: language.instant(event.time),
         label: happened(language, &event.body),
         kind,
         data: data.unwrap_or_default(),

@@ -2,8 +2,9 @@
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::csv_input::minor_units;
 use crate::domain::{Currency, Money, NewProduct, Product, ProductChange, ProductId, StockReason};
@@ -110,6 +111,9 @@ pub struct ProductForm {
     /// Units, of a new one.
     #[serde(default)]
     stock: String,
+    /// What the administrator was shown, so that only what they have changed is: the same form may be open elsewhere.
+    #[serde(default)]
+    shown: String,
 }
 
 impl ProductForm {
@@ -122,6 +126,7 @@ impl ProductForm {
             price: decimal(product.price),
             currency: product.price.currency.to_string(),
             stock: String::new(),
+            shown: Shown::of(product).to_text(),
         }
     }
 
@@ -139,6 +144,26 @@ impl ProductForm {
     /// Browsers end lines in two characters.
     fn description(&self) -> String {
         self.description.replace("\r\n", "\n")
+    }
+}
+
+/// What describes a product, as it was when a form was shown.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Shown {
+    name: String,
+    description: String,
+    category: String,
+    price: Money,
+}
+
+impl Shown {
+    fn of(product: &Product) -> Self {
+        let Product { name, description, category, price, .. } = product.clone();
+        Self { name, description, category, price }
+    }
+
+    fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("it is plain data")
     }
 }
 
@@ -264,7 +289,11 @@ async fn product_page(
             problem = explained(visit, &why);
             form = ProductForm { sku: form.sku, ..tried };
         }
-        Attempt::Stock(tried, why) => (problem, stock) = (explained(visit, &why), tried),
+        Attempt::Stock(tried, why) => {
+            // Whether it was made is not known: the same key tells, and makes it once.
+            let key = if why.status() == StatusCode::SERVICE_UNAVAILABLE { tried.key } else { String::new() };
+            (problem, stock) = (explained(visit, &why), StockForm { key, ..tried });
+        }
     }
     let past = |entry: StockLogEntry| Past {
         when: language.moment(entry.at),
@@ -287,7 +316,10 @@ async fn product_page(
             available: language.number(product.available()),
             stock: language.number(product.stock),
             reserved: language.number(product.reserved),
-            key: shop.stores.clock.new_order_id().to_string(),
+            key: match stock.key.is_empty() {
+                true => shop.stores.clock.new_order_id().to_string(),
+                false => stock.key,
+            },
             delta: stock.delta,
             reason: stock.reason,
             // The page can do without.
@@ -318,14 +350,27 @@ pub async fn change(
 }
 
 async fn changed(shop: &Shop, id: ProductId, form: &ProductForm) -> Result<Product, Problem> {
+    let shown: Option<Shown> = serde_json::from_str(&form.shown).ok();
+    let new = Shown {
+        name: form.name.trim().to_owned(),
+        description: form.description(),
+        category: form.category.trim().to_owned(),
+        price: form.price()?,
+    };
     let change = ProductChange {
-        name: Some(form.name.trim().to_owned()),
-        description: Some(form.description()),
-        category: Some(form.category.trim().to_owned()),
-        price: Some(form.price()?),
+        name: changed_since(&shown, new.name, |shown| &shown.name),
+        description: changed_since(&shown, new.description, |shown| &shown.description),
+        category: changed_since(&shown, new.category, |shown| &shown.category),
+        price: changed_since(&shown, new.price, |shown| &shown.price),
         version: None,
     };
     change_checked(shop, id, change).await
+}
+
+/// A value, where it is another than was shown.
+fn changed_since<T: PartialEq>(shown: &Option<Shown>, new: T, field: fn(&Shown) -> &T) -> Option<T> {
+    let is_same = shown.as_ref().is_some_and(|shown| *field(shown) == new);
+    (!is_same).then_some(new)
 }
 
 /// A change of stock as it is written in a form.

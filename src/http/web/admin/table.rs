@@ -34,7 +34,13 @@ pub fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 
 /// What is wrong with what an administrator has sent, with what exactly it is about.
 pub fn explained(visit: &Visit, problem: &Problem) -> String {
-    let text = visit.language.text(&format!("problem-{}", problem.slug()));
+    let key = match problem.slug() {
+        "out-of-stock" => "problem-too-few-units".to_owned(),
+        "idempotency-key-reused" | "idempotency-key-missing" => "problem-old-form".to_owned(),
+        // Told to shoppers in the same words.
+        slug => format!("problem-{slug}"),
+    };
+    let text = visit.language.text(&key);
     match problem.pointer() {
         Some(pointer) => format!("{text} ({} {})", pointer.trim_start_matches('/'), problem.detail()),
         None => format!("{text} ({})", problem.detail()),

@@ -97,18 +97,20 @@ pub struct RoleForm {
     role: Role,
 }
 
-/// Gives an account another role. Whoever is signed in with it has it at the next page of the administration, and in the
-/// API with the next token.
+/// Gives an account another role. Whoever is signed in with it has it with their next request.
 pub async fn change_role(
     State(shop): State<Shop>,
-    Administrator(..): Administrator,
+    Administrator(_, by): Administrator,
     id: Result<Path<i64>, axum::extract::rejection::PathRejection>,
     Form(RoleForm { role }): Form<RoleForm>,
 ) -> Result<Response, Problem> {
     let no_account = || Problem::new(Kind::NotFound, "There is no such account.");
     let Path(id) = id.map_err(|_| no_account())?;
     match shop.stores.ledger.change_role(UserId(id), role).await {
-        Ok(account) => Ok(go_to(&with_query("/admin/users", &[("q", &account.email), ("notice", "saved")]))),
+        Ok(account) => {
+            tracing::info!(%by, account = %account.id, ?role, "an account has another role");
+            Ok(go_to(&with_query("/admin/users", &[("q", &account.email), ("notice", "saved")])))
+        }
         Err(RoleError::NotFound) => Err(no_account()),
         Err(RoleError::LastAdmin) => {
             Err(Problem::new(Kind::LastAdmin, "Somebody has to stay administrator."))
