@@ -181,9 +181,10 @@ pub fn open(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OpenS
 
 /// Counts unfinished sagas, and names the first that are stuck.
 pub fn overview(connection: &Connection, stuck_max: usize) -> rusqlite::Result<SagaOverview> {
+    let number = |row: &Row<'_>, column| row.get(column).map(|count: i64| count.unsigned_abs());
     let (open, waiting) = connection
         .prepare_cached("SELECT COUNT(*), COUNT(waiting_until) FROM saga_states WHERE tombstone = 0")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
     let mut statement = connection.prepare_cached(
         "SELECT saga_id, current_step, updated_at FROM saga_states WHERE stuck = 1 AND tombstone = 0 \
          ORDER BY saga_id LIMIT ?",
