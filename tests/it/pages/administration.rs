@@ -173,11 +173,6 @@ async fn an_order_shows_what_happened_to_it_and_what_was_paid() {
     {
         found.shows(words);
     }
-    wait_for("the customer is told", PATIENCE, async || {
-        admin.open(&found.address).await.expect(200).text().contains("No address")
-            || admin.open(&found.address).await.expect(200).text().contains("Waiting")
-    })
-    .await;
     admin.open("/admin/orders?q=7").await.expect(200).shows(&order);
     admin.open("/admin/orders?q=8").await.expect(200).does_not_show(&order);
     admin.open("/admin/orders?q=nobody@example.com").await.expect(200).shows("No orders.");
@@ -185,11 +180,19 @@ async fn an_order_shows_what_happened_to_it_and_what_was_paid() {
     admin.submit(&found, &path, &[]).await.expect(409).shows("not stuck");
     admin.open("/admin/orders/0190a2b4-0000-7000-8000-000000000000").await.expect(404);
     admin.open("/admin/orders?cursor=x").await.expect(422);
-    wait_for("it is counted", PATIENCE, async || {
-        let page = admin.open("/admin/analytics").await.expect(200);
-        page.text().contains("Product 1") && page.text().contains("€5.00")
-    })
-    .await;
+    // In a cluster without an event log nobody is mailed, and nothing is counted.
+    if app.shop.stores.log.is_some() {
+        wait_for("the customer is told", PATIENCE, async || {
+            let page = admin.open(&found.address).await.expect(200);
+            page.text().contains("No address") || page.text().contains("Waiting")
+        })
+        .await;
+        wait_for("it is counted", PATIENCE, async || {
+            let page = admin.open("/admin/analytics").await.expect(200);
+            page.text().contains("Product 1") && page.text().contains("€5.00")
+        })
+        .await;
+    }
     app.finish().await;
 }
 
