@@ -13,7 +13,7 @@ use crate::ports::ledger::ProductQuery;
 
 use super::texts::Language;
 use super::visit::{Page, Visit};
-use super::{assets, page};
+use super::{assets, page, with_query};
 
 /// Products of a page.
 const PRODUCTS: usize = 24;
@@ -200,10 +200,5 @@ pub async fn show(
 /// The address of a page of the catalogue.
 pub fn address(category: &str, words: &str, after: Option<ProductId>) -> String {
     let after = after.map(|id| id.to_string()).unwrap_or_default();
-    let fields = [("q", words), ("category", category), ("cursor", &*after)];
-    let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    match serde_urlencoded::to_string(&fields) {
-        Ok(query) if !query.is_empty() => format!("/?{query}"),
-        _ => "/".to_owned(),
-    }
+    with_query("/", &[("q", words), ("category", category), ("cursor", &after)])
 }

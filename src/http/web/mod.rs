@@ -67,3 +67,12 @@ fn page(template: &impl Template) -> Result<Response, Problem> {
 fn go_to(address: &str) -> Response {
     Redirect::to(address).into_response()
 }
+
+/// The address of a page with a query; what is not asked for is left out.
+fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+    let asked: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
+    match serde_urlencoded::to_string(asked) {
+        Ok(query) if !query.is_empty() => format!("{path}?{query}"),
+        _ => path.to_owned(),
+    }
+}

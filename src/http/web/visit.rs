@@ -19,7 +19,7 @@ use crate::ports::ledger::Role;
 
 use super::basket::BasketLines;
 use super::texts::Language;
-use super::{assets, go_to, message};
+use super::{assets, go_to, message, with_query};
 
 /// The token of whoever is signed in.
 const SESSION: &str = "holdfast_session";
@@ -255,10 +255,7 @@ pub fn sign_in_from(here: &str) -> String {
 
 /// The address of a page that leads back to `back`.
 pub fn with_back(address: &str, back: &str) -> String {
-    match serde_urlencoded::to_string([("back", back)]) {
-        Ok(query) if !back.is_empty() => format!("{address}?{query}"),
-        _ => address.to_owned(),
-    }
+    with_query(address, &[("back", back)])
 }
 
 /// Finds out who looks before a page is made, and afterwards makes it safe to show.

@@ -15,11 +15,11 @@ use crate::http::web::forms::{Form, Nothing};
 use crate::http::web::orders::{Line, Row, event_word};
 use crate::http::web::texts::Language;
 use crate::http::web::visit::Page;
-use crate::http::web::{go_to, page};
+use crate::http::web::{go_to, page, with_query};
 use crate::ports::consumer_store::Mail;
 
 use super::Administrator;
-use super::table::{OrderRow, why, with_query};
+use super::table::{OrderRow, why};
 
 /// Orders of a page.
 const ORDERS: usize = 50;

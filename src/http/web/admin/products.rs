@@ -16,11 +16,11 @@ use crate::http::extract::{IdempotencyKey, ProductPath, Query, text};
 use crate::http::problem::{Kind, Problem};
 use crate::http::web::forms::Form;
 use crate::http::web::visit::{Page, Visit};
-use crate::http::web::{go_to, page};
+use crate::http::web::{go_to, page, with_query};
 use crate::ports::ledger::{ProductQuery, StockLogEntry};
 
 use super::Administrator;
-use super::table::{explained, with_query};
+use super::table::explained;
 
 /// Products of a page, and changes of stock.
 const PRODUCTS: usize = 50;

@@ -1,4 +1,4 @@
-//! What several pages of the administration need: orders in a list, addresses with a query, what was wrong.
+//! What several pages of the administration need: orders in a list, why they failed, what was wrong.
 
 use crate::domain::{Order, Reason};
 use crate::http::problem::Problem;
@@ -21,15 +21,6 @@ impl OrderRow {
 /// Why an order failed or was taken back, as whoever looks after the shop sees it.
 pub fn why(language: Language, reason: Reason) -> String {
     language.text(&format!("why-{}", reason_word(reason)))
-}
-
-/// The address of a page with a query; what is not asked for is left out.
-pub fn with_query(path: &str, query: &[(&str, &str)]) -> String {
-    let asked: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
-    match serde_urlencoded::to_string(asked) {
-        Ok(query) if !query.is_empty() => format!("{path}?{query}"),
-        _ => path.to_owned(),
-    }
 }
 
 /// What is wrong with what an administrator has sent, with what exactly it is about.

@@ -11,11 +11,10 @@ use crate::http::extract::{Query, text};
 use crate::http::problem::{Kind, Problem};
 use crate::http::web::forms::Form;
 use crate::http::web::visit::Page;
-use crate::http::web::{go_to, page};
+use crate::http::web::{go_to, page, with_query};
 use crate::ports::ledger::{AccountQuery, AccountSummary, Role, RoleError};
 
 use super::Administrator;
-use super::table::with_query;
 
 /// Accounts of a page.
 const ACCOUNTS: usize = 50;
