@@ -30,7 +30,7 @@ async fn tell(files: &'static [&'static str]) {
     let shop = TestApp::builder().product(500).config(|config| {
         // As it is outside of tests: a buyer whose bank stays silent sees their order on its way.
         config.sale.answer_within_ms = 2_000;
-        config.payments.faults.timeout_ms = 300;
+        config.payments.faults.timeout_ms = 1_000;
     });
     let app = shop.start().await;
     let credentials = Credentials { email: EMAIL.to_owned(), password: PASSWORD.to_owned().into() };
