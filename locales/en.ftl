@@ -212,6 +212,7 @@ problem-price-changed = The price has changed. Look at the new total, then pay a
 problem-attempt-expired = That took too long and was given up. Nothing was charged; please try again.
 problem-payment-declined = The payment was declined. Nothing was charged; try another card.
 problem-payment-unknown = The bank did not answer. If it took any money, that goes back to you. Please try again.
+problem-rate-limited = Too many requests came from your account or your address. Please wait a moment, then try again; nothing was charged.
 problem-order-failed = The order did not work out. You keep your money; please try again.
 problem-not-cancellable = This order failed, so there is nothing left to cancel.
 problem-email-taken = There is an account with this address. Sign in instead.

@@ -208,6 +208,7 @@ problem-price-changed = Giá đã thay đổi. Hãy xem tổng tiền mới rồ
 problem-attempt-expired = Giao dịch quá lâu nên đã bị bỏ. Bạn chưa bị trừ tiền; vui lòng thử lại.
 problem-payment-declined = Thanh toán bị từ chối. Bạn chưa bị trừ tiền; hãy thử thẻ khác.
 problem-payment-unknown = Ngân hàng không phản hồi. Nếu đã bị trừ tiền, bạn sẽ được hoàn lại. Vui lòng thử lại.
+problem-rate-limited = Có quá nhiều yêu cầu từ tài khoản hoặc địa chỉ của bạn. Vui lòng chờ một lát rồi thử lại; bạn chưa bị trừ tiền.
 problem-order-failed = Đơn hàng không thành công. Bạn không mất tiền; vui lòng thử lại.
 problem-not-cancellable = Đơn hàng này không thành công nên không còn gì để hủy.
 problem-email-taken = Địa chỉ này đã có tài khoản. Bạn hãy đăng nhập.

@@ -35,9 +35,10 @@ use crate::ports::outbox::{Backlog, Outbox};
 use crate::ports::payments::Payments;
 use crate::ports::stock_gate::StockGate;
 use crate::ports::webhooks::WebhookStore;
+use crate::rate_limit::RateLimits;
 use crate::saga::{Engine, GateKeeper, Ports};
 use crate::stock_room::StockRoom;
-use crate::worker::{self, relay_outbox, send_mails, send_webhooks, watch_sagas};
+use crate::worker::{self, check_books, relay_outbox, send_mails, send_webhooks, watch_backlog, watch_sagas};
 
 /// Connections that a command which runs beside the servers may open to a database.
 pub const CONNECTIONS_OF_ONE_COMMAND: usize = 5;
@@ -75,7 +76,10 @@ pub struct Stores {
     /// The simulated gateway, where it is of this process: the shop shows its pages.
     pub simulated: Option<Arc<SimulatedGateway>>,
     shared: Option<Shared>,
-    relay: Mutex<Option<RelaySource>>,
+    /// What the event log does not have yet, where it is another system.
+    backlog: Option<Arc<dyn Backlog>>,
+    /// This server's commits, for the relay.
+    committed: Mutex<Option<mpsc::Receiver<Vec<Event>>>>,
     /// Dropped last, after the stores have been closed.
     _lock: Option<DataDirLock>,
 }
@@ -86,12 +90,6 @@ pub struct Shared {
     pub gate: Arc<dyn StockGate>,
     lock: Arc<dyn Lock>,
     views: SharedViews,
-}
-
-/// What a relay sends: where the event log is another system.
-struct RelaySource {
-    backlog: Arc<dyn Backlog>,
-    committed: mpsc::Receiver<Vec<Event>>,
 }
 
 /// A running shop without its web server.
@@ -106,6 +104,7 @@ pub struct App {
     pub keeper: Arc<GateKeeper>,
     pub tokens: Tokens,
     pub forms: Forms,
+    pub limits: Arc<RateLimits>,
     pub passwords: Passwords,
     background: Mutex<worker::Workers>,
     stopping: AtomicBool,
@@ -224,7 +223,8 @@ impl Stores {
             clock,
             simulated,
             shared: None,
-            relay: Mutex::default(),
+            backlog: None,
+            committed: Mutex::default(),
             _lock: Some(lock),
         })
     }
@@ -249,8 +249,7 @@ impl Stores {
         };
         let ledger = Arc::new(MysqlLedger::open(&settings, feed).await?);
         let outbox = Arc::new(MysqlOutbox::new(Arc::clone(&ledger)));
-        let backlog: Arc<dyn Backlog> = outbox.clone();
-        let relay = Mutex::new(committed.map(|committed| RelaySource { backlog, committed }));
+        let backlog = log.is_some().then(|| Arc::clone(&outbox) as Arc<dyn Backlog>);
         let consumers = Arc::new(MysqlConsumerStore::new(Arc::clone(&ledger)));
         let webhooks = Arc::clone(&consumers) as Arc<dyn WebhookStore>;
         let (payments, simulated) = cluster.gateway.open(config, &clock)?;
@@ -275,7 +274,8 @@ impl Stores {
             clock,
             simulated,
             shared,
-            relay,
+            backlog,
+            committed: Mutex::new(committed),
             _lock: None,
         })
     }
@@ -309,8 +309,8 @@ impl Stores {
             match role {
                 Role::Http | Role::Saga => {}
                 Role::Relay => {
-                    let source = self.relay.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    tasks.extend(source.map(|RelaySource { backlog, committed }| {
+                    let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    tasks.extend(self.backlog.clone().zip(committed).map(|(backlog, committed)| {
                         let (log, clock) = (Arc::clone(log), Arc::clone(clock));
                         tokio::spawn(relay_outbox::run(relay_outbox::Relay {
                             backlog,
@@ -340,6 +340,20 @@ impl Stores {
                     };
                     let watch = watch_sagas::run(store, ledger, Arc::clone(clock), patience);
                     tasks.push(tokio::spawn(watch));
+                    tasks.push(tokio::spawn(watch_backlog::run(watch_backlog::Shop {
+                        ledger: Arc::clone(&self.ledger),
+                        consumers: Arc::clone(&self.consumers),
+                        log: Arc::clone(log),
+                        backlog: self.backlog.clone(),
+                        clock: Arc::clone(clock),
+                    })));
+                    let books = check_books::Books {
+                        ledger: Arc::clone(&self.ledger),
+                        payments: Arc::clone(&self.payments),
+                        clock: Arc::clone(clock),
+                    };
+                    let every = Duration::from_millis(config.cluster.compare_every_ms);
+                    tasks.push(tokio::spawn(check_books::run(books, every)));
                 }
                 Role::Webhooks => {
                     tasks.push(self.start_stored(log, Group::Webhooks, webhooks::meaning, &courtesy));
@@ -515,6 +529,7 @@ impl App {
         let told = views.as_ref().map(|views| Arc::clone(&views.live));
         let sources =
             Sources { ledger: Arc::clone(ledger), gate: Arc::clone(&gate), log: stores.log.clone() };
+        let limits = Arc::new(RateLimits::new(&config.limits, engine.instance(), told.clone()));
         let dashboard = Dashboard::new(Arc::clone(&engine), Arc::clone(clock), told, sources);
         let dashboard = Arc::new(dashboard);
         let catalog = Catalog::new(Arc::clone(ledger), Arc::clone(&gate), Arc::clone(clock), views);
@@ -531,12 +546,14 @@ impl App {
         }
         if config.roles.contains(&Role::Http) {
             background.extend(live.start());
+            background.extend(limits.start());
         }
         if config.roles.contains(&Role::Http) || config.roles.contains(&Role::Saga) {
             background.extend(dashboard.start());
         }
         background.extend(stores.start_event_roles(&config, &catalog, &live, &engine)?);
         background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
+        background.push(tokio::spawn(worker::watch_process::run(Arc::clone(&engine))));
         let background = Mutex::new(worker::Workers::new(background));
         Ok(Self {
             config,
@@ -549,6 +566,7 @@ impl App {
             keeper: ports.keeper,
             tokens,
             forms,
+            limits,
             passwords: Passwords::default(),
             background,
             stopping: AtomicBool::new(false),

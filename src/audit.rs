@@ -157,7 +157,7 @@ impl Audit {
         self.check_log(&told).await?;
         let mut promised: HashMap<ProductId, i64> = HashMap::new();
         let mut sold: HashMap<ProductId, i64> = HashMap::new();
-        let mut charges = Charges { payments: &self.payments, page: Vec::new(), next: 0, after: None };
+        let mut charges = Charges(ChargeList::new(Arc::clone(&self.payments), PAGE));
         let (mut after, mut count, mut on_their_way) = (None, 0, 0);
         loop {
             let page = self.ledger.orders_after(after, PAGE).await?;
@@ -466,63 +466,73 @@ fn described(charge: Option<&ChargeRecord>) -> String {
     charge.map_or("no charge".into(), |charge| format!("a charge of {}, {:?}", charge.amount, charge.state))
 }
 
-/// The gateway's list, read in step with the orders.
-struct Charges<'a> {
-    payments: &'a Arc<dyn Payments>,
-    page: Vec<ChargeRecord>,
-    next: usize,
+/// The gateway's list, read page by page in order of key.
+pub struct ChargeList {
+    payments: Arc<dyn Payments>,
+    page_size: usize,
+    page: std::vec::IntoIter<ChargeRecord>,
     after: Option<OrderId>,
 }
 
-impl Charges<'_> {
+impl ChargeList {
+    /// The whole list.
+    pub fn new(payments: Arc<dyn Payments>, page_size: usize) -> Self {
+        Self { payments, page_size, page: Vec::new().into_iter(), after: None }
+    }
+
+    /// The next charge, if it is of `last` or an order before that; any charge where `last` is none.
+    ///
+    /// # Errors
+    /// The gateway does not answer.
+    pub async fn next_up_to(&mut self, last: Option<OrderId>) -> Result<Option<ChargeRecord>, Unavailable> {
+        if self.page.as_slice().is_empty() {
+            let page = self.payments.list(self.after, self.page_size).await?;
+            self.after = page.last().map(|charge| charge.order).or(self.after);
+            self.page = page.into_iter();
+        }
+        let is_next = |charge: &ChargeRecord| last.is_none_or(|last| charge.order <= last);
+        Ok(if self.page.as_slice().first().is_some_and(is_next) { self.page.next() } else { None })
+    }
+}
+
+/// The gateway's list, read in step with the orders.
+struct Charges(ChargeList);
+
+impl Charges {
     /// The charge of an order. Charges before it have no order: none of them may have money.
     async fn of(&mut self, id: OrderId, report: &mut Report) -> Result<Option<ChargeRecord>, AuditError> {
-        loop {
-            match self.peek().await? {
-                Some(charge) if charge.order < id => {
-                    let charge = self.take(report);
-                    without_order(charge.as_ref())?;
-                }
-                Some(charge) if charge.order == id => return Ok(self.take(report)),
-                _ => return Ok(None),
+        while let Some(charge) = self.0.next_up_to(Some(id)).await? {
+            count_charge(&charge, report);
+            if charge.order == id {
+                return Ok(Some(charge));
             }
+            without_order(&charge)?;
         }
+        Ok(None)
     }
 
     /// What is left after the last order.
     async fn rest(&mut self, report: &mut Report) -> Result<(), AuditError> {
-        while self.peek().await?.is_some() {
-            without_order(self.take(report).as_ref())?;
+        while let Some(charge) = self.0.next_up_to(None).await? {
+            count_charge(&charge, report);
+            without_order(&charge)?;
         }
         Ok(())
     }
-
-    async fn peek(&mut self) -> Result<Option<&ChargeRecord>, Unavailable> {
-        if self.next == self.page.len() {
-            self.page = self.payments.list(self.after, PAGE).await?;
-            self.next = 0;
-            self.after = self.page.last().map(|charge| charge.order).or(self.after);
-        }
-        Ok(self.page.get(self.next))
-    }
-
-    fn take(&mut self, report: &mut Report) -> Option<ChargeRecord> {
-        let charge = self.page.get(self.next).cloned()?;
-        self.next += 1;
-        let state = match charge.state {
-            ChargeState::Waiting => "waiting",
-            ChargeState::Captured => "captured",
-            ChargeState::Declined => "declined",
-            ChargeState::Voided => "voided",
-            ChargeState::Refunded => "refunded",
-        };
-        *report.charges.entry(state).or_default() += 1;
-        Some(charge)
-    }
 }
 
-fn without_order(charge: Option<&ChargeRecord>) -> Result<(), AuditError> {
-    let Some(charge) = charge else { return Ok(()) };
+fn count_charge(charge: &ChargeRecord, report: &mut Report) {
+    let state = match charge.state {
+        ChargeState::Waiting => "waiting",
+        ChargeState::Captured => "captured",
+        ChargeState::Declined => "declined",
+        ChargeState::Voided => "voided",
+        ChargeState::Refunded => "refunded",
+    };
+    *report.charges.entry(state).or_default() += 1;
+}
+
+fn without_order(charge: &ChargeRecord) -> Result<(), AuditError> {
     hold!(
         !matches!(charge.state, ChargeState::Captured | ChargeState::Waiting),
         "charge-has-order",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -32,6 +33,7 @@ pub struct Config {
     pub roles: BTreeSet<Role>,
     pub server: Server,
     pub sale: Sale,
+    pub limits: Limits,
     pub auth: Auth,
     pub ledger: Ledger,
     pub gate: Gate,
@@ -40,6 +42,7 @@ pub struct Config {
     pub events: Events,
     pub mail: Mail,
     pub log: Log,
+    pub metrics: Metrics,
 }
 
 /// What a server does.
@@ -114,6 +117,16 @@ pub struct Sale {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub account_purchases_per_s: u32,
+    pub account_purchases_at_once: u32,
+    pub address_requests_per_s: u32,
+    pub address_requests_at_once: u32,
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Auth {
     pub token_ttl_s: u64,
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "redacted")]
@@ -178,6 +191,12 @@ impl Payments {
             down_for: Duration::from_millis(self.down_ms),
         }
     }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub enabled: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

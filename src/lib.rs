@@ -2,7 +2,8 @@
 //!
 //! A map, in the order in which a purchase travels:
 //!
-//! * [`http`] takes the request, checks it once, and turns every answer into JSON;
+//! * [`http`] takes the request, checks it once, and turns every answer into JSON; [`rate_limit`] says who may ask for
+//!   more;
 //! * [`saga`] drives the purchase through its four steps, in batches, and back when one fails;
 //! * [`domain`] says what a purchase, an order and a saga are, as plain data;
 //! * [`ports`] says what the shop needs from outside, and [`adapters`] are what it gets;
@@ -34,6 +35,7 @@ pub mod http;
 pub mod live;
 pub mod load;
 pub mod ports;
+pub mod rate_limit;
 pub mod saga;
 pub mod shutdown;
 pub mod stock_room;

@@ -1,8 +1,9 @@
 //! What a server has counted, read from what it shows Prometheus: so the dashboard never says anything else.
 
 use crate::domain::Reason;
-use crate::http::measure::{BUCKETS, DURATION};
+use crate::http::measure::DURATION;
 use crate::ports::live::Figures;
+use crate::telemetry::metrics::SECONDS as BUCKETS;
 
 /// Routes on which people buy, and those on which they look.
 const PURCHASES: [&str; 2] = ["/api/v1/orders", "/checkout"];

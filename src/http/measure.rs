@@ -8,16 +8,13 @@ use tokio::time::Instant;
 /// Requests by route, method and status, as a histogram of seconds.
 pub const DURATION: &str = "holdfast_http_request_duration_seconds";
 
-/// Upper bounds of the histogram's buckets in seconds: fine where buyers are answered, up to what they wait for at most.
-pub const BUCKETS: [f64; 16] =
-    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-
 /// Stands for all addresses at which there is nothing, of which there is no end.
 const NO_ROUTE: &str = "none";
 
 /// Measures a request.
 pub async fn measure(request: Request, next: Next) -> Response {
     let begun = Instant::now();
+    let _in_flight = Present::new("holdfast_http_requests_in_flight");
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = method(request.method());
     let response = next.run(request).await;
@@ -26,6 +23,23 @@ pub async fn measure(request: Request, next: Next) -> Response {
     metrics::histogram!(DURATION, "route" => route, "method" => method, "status" => status)
         .record(begun.elapsed());
     response
+}
+
+/// Something that is there for a while, and counted meanwhile.
+pub(super) struct Present(&'static str);
+
+impl Present {
+    /// Counts one more under `gauge`.
+    pub(super) fn new(gauge: &'static str) -> Self {
+        metrics::gauge!(gauge).increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        metrics::gauge!(self.0).decrement(1.0);
+    }
 }
 
 /// Clients may invent methods; those are one.

@@ -2,7 +2,7 @@
 //!
 //! [`router`] has every route in one place, [`api`] one file an operation, [`problem`] every
 //! error that can be answered, [`extract`] what a handler may ask of a request, [`server`] the
-//! connections, [`measure`] how long each route takes, [`web`] the pages that people see. [`gateway`] is another server: the simulated payment gateway.
+//! connections, [`rate_limit`] who may ask for more, [`measure`] how long each route takes, [`web`] the pages that people see. [`gateway`] is another server: the simulated payment gateway.
 
 pub mod api;
 mod asyncapi;
@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod measure;
 pub mod openapi;
 pub mod problem;
+pub mod rate_limit;
 pub mod router;
 pub mod server;
 pub mod web;

@@ -4,6 +4,7 @@
 //! has a name, a status and a page that explains it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -53,6 +54,7 @@ pub enum Kind {
     SignatureInvalid,
     ChargeVoided,
     NothingCaptured,
+    RateLimited,
     Busy,
     Unavailable,
     Internal,
@@ -69,7 +71,7 @@ pub struct About {
 
 impl Kind {
     /// Every kind, for the pages.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::MalformedJson,
         Self::MalformedRequest,
         Self::IdempotencyKeyMissing,
@@ -98,6 +100,7 @@ impl Kind {
         Self::SignatureInvalid,
         Self::ChargeVoided,
         Self::NothingCaptured,
+        Self::RateLimited,
         Self::Busy,
         Self::Unavailable,
         Self::Internal,
@@ -293,6 +296,13 @@ impl Kind {
                 StatusCode::CONFLICT,
                 "No money was taken under this key. Nothing was changed.",
             ),
+            Self::RateLimited => (
+                "rate-limited",
+                "Too many requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                "From this account or address came more requests than one may send. Nothing was done. Try again after \
+                 the number of seconds in Retry-After, a purchase with the same Idempotency-Key.",
+            ),
             Self::Busy => (
                 "busy",
                 "Too much is going on",
@@ -334,12 +344,13 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     members: Map<String, Value>,
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
     /// A problem with what is particular about it, in a sentence.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), members: Map::new() }
+        Self { kind, detail: detail.into(), members: Map::new(), retry_after: None }
     }
 
     /// A value that cannot be accepted.
@@ -371,6 +382,13 @@ impl Problem {
         &self.detail
     }
 
+    /// Says after which time it may be tried again.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
     /// Adds a member to the answer.
     #[must_use]
     pub fn with(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Self {
@@ -398,6 +416,10 @@ impl IntoResponse for Problem {
                 _ => 0,
             };
             headers.insert(header::RETRY_AFTER, (RETRY_AFTER_S + spread).into());
+        }
+        if let Some(pause) = self.retry_after {
+            // In whole seconds, and not too early.
+            headers.insert(header::RETRY_AFTER, pause.as_secs().saturating_add(1).into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

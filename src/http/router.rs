@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, patch, post};
 
 use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
-use super::{Shop, api, asyncapi, measure, openapi, web};
+use super::{Shop, api, asyncapi, measure, openapi, rate_limit, web};
 
 /// The routes of the shop.
 pub fn router(shop: Shop) -> Router {
@@ -22,7 +22,12 @@ pub fn router(shop: Shop) -> Router {
         .route("/products", get(api::list_products::list_products))
         .route("/products/{id}", get(api::view_product::view_product))
         .route("/products/{id}/live", get(api::live_product::live_product))
-        .route("/orders", post(api::create_order::create_order).get(api::list_orders::list_orders))
+        .route(
+            "/orders",
+            post(api::create_order::create_order)
+                .layer(from_fn_with_state(Arc::clone(&shop), rate_limit::admit))
+                .get(api::list_orders::list_orders),
+        )
         .route("/orders/{id}", get(api::view_order::view_order))
         .route("/orders/{id}/live", get(api::live_order::live_order))
         .route("/orders/{id}/events", get(api::list_events::list_events))
@@ -57,7 +62,8 @@ pub fn router(shop: Shop) -> Router {
         .route("/asyncapi.json", get(asyncapi::description))
         .merge(openapi::pages())
         .merge(web::pages(&shop))
-        .merge(challenges);
+        .merge(challenges)
+        .layer(from_fn_with_state(Arc::clone(&shop), rate_limit::limit));
     finished(pages, shop)
 }
 

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -16,6 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::config;
+
+use super::measure::Present;
+use super::rate_limit::Peer;
 
 /// Headers of a request.
 const HEADERS_MAX: usize = 64;
@@ -62,15 +65,16 @@ pub async fn serve_with<S>(
         .max_headers(HEADERS_MAX)
         .max_buf_size(limits.head_max_bytes);
     let connections = Arc::new(Semaphore::new(limits.connections_max));
+    metrics::gauge!("holdfast_http_connections_max").set(limits.connections_max as f64);
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
     loop {
         let accept = async {
             let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, _) = listener.accept().await?;
-            io::Result::Ok((permit, stream))
+            let (stream, peer) = listener.accept().await?;
+            io::Result::Ok((permit, stream, peer))
         };
-        let (permit, stream) = tokio::select! {
+        let (permit, stream, peer) = tokio::select! {
             () = &mut stop => break,
             accepted = accept => match accepted {
                 Ok(accepted) => accepted,
@@ -85,12 +89,18 @@ pub async fn serve_with<S>(
             tracing::debug!(%error, "a connection was gone at once");
             continue;
         }
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
+        let present = Present::new("holdfast_http_connections");
+        let (service, peer) = (service.clone(), Peer(peer.ip()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
             }
-            drop(permit);
+            drop((permit, present));
         });
     }
     drop(listener);

@@ -57,6 +57,14 @@ impl AddAssign for Sums {
     }
 }
 
+/// Sales of all time, whatever their currency.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Totals {
+    pub sales: i64,
+    pub units: i64,
+    pub cancelled_sales: i64,
+}
+
 /// Sales, counted in several ways.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Sales {
@@ -300,6 +308,9 @@ pub trait ConsumerStore: Send + Sync {
     /// Sales of some minutes, by minute and failures by minute, in order of time; and over all time the `top`
     /// products by revenue that was not given back, for each currency.
     async fn sales(&self, minutes: Range<Minute>, top: usize) -> Result<Sales, Unavailable>;
+
+    /// Sales of all time.
+    async fn totals(&self) -> Result<Totals, Unavailable>;
 
     /// Up to `limit` sagas under watch that were last heard of before `before`, the longest silent first.
     async fn watched(&self, before: Timestamp, limit: usize) -> Result<Vec<Watched>, Unavailable>;

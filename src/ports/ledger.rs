@@ -557,6 +557,10 @@ pub trait Ledger: Send + Sync {
         orders: &[OrderId],
     ) -> Result<Option<Comparison>, Unavailable>;
 
+    /// Units of a product in CONFIRMED orders, all of them seen at one moment. Looks at every order: not for where
+    /// somebody waits.
+    async fn confirmed_units(&self, product: ProductId) -> Result<i64, Unavailable>;
+
     /// Sums of the stock log by product.
     async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable>;
 

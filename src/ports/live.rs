@@ -3,11 +3,13 @@
 //!
 //! To add an adapter, see [`crate::ports`].
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{InstanceId, ProductId};
+use crate::domain::{InstanceId, ProductId, UserId};
 
 use super::Unavailable;
 use super::view_cache::View;
@@ -45,6 +47,22 @@ pub struct Report {
     pub sold: Vec<(ProductId, u64)>,
 }
 
+/// Whoever asks for something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Asker {
+    Account(UserId),
+    /// An address; of IPv6 the first half of it, which is one household.
+    Address(IpAddr),
+}
+
+/// What a server has let in since it told last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Usage {
+    pub server: InstanceId,
+    /// How often; a bounded number of those who have asked for most.
+    pub let_in: Vec<(Asker, u32)>,
+}
+
 /// Carries updates and reports from whoever has them to all servers, that one included.
 #[async_trait]
 pub trait LiveUpdates: Send + Sync {
@@ -59,4 +77,10 @@ pub trait LiveUpdates: Send + Sync {
 
     /// What servers have counted, as [`listen`](Self::listen).
     fn listen_to_reports(&self) -> BoxStream<'static, Report>;
+
+    /// Tells all servers of whom this one has let in a lot.
+    async fn tell_usage(&self, usage: &Usage) -> Result<(), Unavailable>;
+
+    /// Whom servers have let in, as [`listen`](Self::listen).
+    fn listen_to_usage(&self) -> BoxStream<'static, Usage>;
 }

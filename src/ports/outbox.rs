@@ -41,12 +41,23 @@ pub trait Outbox: Send + Sync {
     ) -> Result<Vec<Entry>, Unavailable>;
 }
 
+/// How much the event log is not known to have.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct BacklogSize {
+    pub entries: u64,
+    /// When the oldest of them was written.
+    pub oldest: Option<Timestamp>,
+}
+
 /// What the event log is not known to have.
 #[async_trait]
 pub trait Backlog: Send + Sync {
     /// Up to `limit` entries from before `before` that the log is not known to have: oldest sagas first, each
     /// saga's in sequence.
     async fn unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<Vec<Event>>, Unavailable>;
+
+    /// How much there is of it.
+    async fn size(&self) -> Result<BacklogSize, Unavailable>;
 
     /// Those of the entries that the log must not get yet, because an earlier one of their saga is not known to be
     /// there.

@@ -24,7 +24,7 @@ use super::gate_keeper::GateKeeper;
 use super::product_lock::{HeldLocks, ProductLocks};
 use super::stage::{self, Run};
 use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
-use super::tally::Tally;
+use super::tally::{Tally, count_answer};
 use super::ticket::{Admission, Answer, Desk, Standing};
 
 /// Longest pause between two looks at an order that another server drives.
@@ -223,6 +223,12 @@ impl Engine {
     /// # Errors
     /// The ledger cannot be asked what stands under the key.
     pub async fn purchase(&self, purchase: Purchase) -> Result<PurchaseAnswer, Unavailable> {
+        let answer = self.sell(purchase).await;
+        count_answer(&answer);
+        answer
+    }
+
+    async fn sell(&self, purchase: Purchase) -> Result<PurchaseAnswer, Unavailable> {
         let router = &self.router;
         let until = Instant::now() + router.config.answer_within;
         if self.closing.load(Ordering::Relaxed) {
@@ -344,6 +350,25 @@ impl Engine {
             (OrderStatus::Pending, None) => PurchaseAnswer::Pending(known.order),
             _ => PurchaseAnswer::Ended(Answer::Order(known.order)),
         }))
+    }
+
+    /// Sagas that wait for each step, in this process.
+    pub fn queued(&self) -> [(StepName, usize); 4] {
+        let queues = &self.router.queues;
+        StepName::ALL.map(|step| {
+            let queue = &queues[step as usize];
+            (step, queue.max_capacity() - queue.capacity())
+        })
+    }
+
+    /// Whether as many sagas are on their way as may be.
+    pub fn is_full(&self) -> bool {
+        self.in_flight() >= self.in_flight_max()
+    }
+
+    /// Sagas that may be on their way in this process at once.
+    pub fn in_flight_max(&self) -> usize {
+        self.router.config.in_flight_max
     }
 
     /// Sagas on their way in this process.
@@ -507,7 +532,7 @@ impl Router {
 
     /// Tells those who wait how a saga ended.
     fn end(&self, run: Run) {
-        self.tally.count(&run.saga);
+        self.tally.count(&run.saga, self.ports.clock.now());
         let Run { saga, ticket } = run;
         let Saga { phase, order, refusal, next_action, .. } = saga;
         let answer = match (phase, order) {

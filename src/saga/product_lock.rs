@@ -70,12 +70,21 @@ impl ProductLocks {
         until: Instant,
     ) -> Result<(String, LockToken), Unavailable> {
         let name = format!("product:{product}");
+        let begun = Instant::now();
+        let waited = || metrics::histogram!("holdfast_lock_wait_seconds").record(begun.elapsed());
+        let mut is_contended = false;
         loop {
             if let Some(token) = self.lock.try_acquire(&name, TTL).await? {
                 metrics::counter!("holdfast_lock_acquired_total").increment(1);
+                waited();
                 return Ok((name, token));
             }
+            if !is_contended {
+                is_contended = true;
+                metrics::counter!("holdfast_lock_contended_total").increment(1);
+            }
             if Instant::now() >= until {
+                waited();
                 metrics::counter!("holdfast_lock_timeouts_total").increment(1);
                 return Err(Unavailable(format!("the lock of product {product} was not free in time")));
             }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 
-use crate::domain::{Phase, Reason, Saga};
+use crate::domain::{Outcome, Phase, Reason, Saga, StepName};
 
 use super::engine::Router;
 use super::steps::Step;
+use super::tally::{Action, count_batch};
 use super::ticket::Ticket;
 
 /// A saga on its way, with its ticket.
@@ -55,12 +57,14 @@ async fn work(step: Arc<dyn Step>, queue: Arc<Mutex<mpsc::Receiver<Run>>>, route
             }
         }
         if !acting.sagas.is_empty() {
+            let begun = Instant::now();
             let outcomes = step.act(&mut acting.sagas).await;
-            acting.route(outcomes, &router);
+            acting.route(outcomes, begun, (step.name(), Action::Act), &router);
         }
         if !undoing.sagas.is_empty() {
+            let begun = Instant::now();
             let outcomes = step.undo(&mut undoing.sagas, &undoing.reasons).await;
-            undoing.route(outcomes, &router);
+            undoing.route(outcomes, begun, (step.name(), Action::Undo), &router);
         }
     }
 }
@@ -79,8 +83,16 @@ impl Batch {
         self.tickets.push(run.ticket);
     }
 
-    fn route(self, outcomes: Vec<crate::domain::Outcome>, router: &Arc<Router>) {
+    /// Hands the batch on, after what it had done since `begun`.
+    fn route(
+        self,
+        outcomes: Vec<Outcome>,
+        begun: Instant,
+        (step, action): (StepName, Action),
+        router: &Arc<Router>,
+    ) {
         debug_assert_eq!(self.sagas.len(), outcomes.len(), "a step answers for every saga");
+        count_batch(step, action, begun.elapsed(), &outcomes);
         for ((saga, ticket), outcome) in self.sagas.into_iter().zip(self.tickets).zip(outcomes) {
             router.route(Run { saga, ticket }, outcome);
         }

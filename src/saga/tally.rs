@@ -1,9 +1,16 @@
-//! Counts how sagas end, for `/metrics` and for the dashboard.
+//! Counts what buyers are told, what steps do and how sagas end, for `/metrics` and for the dashboard.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::domain::{Ending, Phase, ProductId, Saga};
+use crate::domain::{
+    Ending, Order, OrderStatus, Outcome, Phase, ProductId, Reason, Refusal, Saga, StepName, Timestamp,
+};
+use crate::ports::Unavailable;
+
+use super::engine::PurchaseAnswer;
+use super::ticket::Answer;
 
 /// Products whose sales are told apart between two looks; those of further ones are only in the sums.
 const PRODUCTS_MAX: usize = 4_096;
@@ -13,8 +20,8 @@ const PRODUCTS_MAX: usize = 4_096;
 pub struct Tally(Mutex<HashMap<ProductId, u64>>);
 
 impl Tally {
-    /// Takes in where a saga has got to.
-    pub(super) fn count(&self, saga: &Saga) {
+    /// Takes in where a saga has got to at `now`.
+    pub(super) fn count(&self, saga: &Saga, now: Timestamp) {
         let (result, reason) = match saga.phase {
             Phase::Ended(Ending::Confirmed) => ("confirmed", ""),
             Phase::Ended(Ending::Undone(reason)) => ("undone", reason.as_str()),
@@ -24,6 +31,9 @@ impl Tally {
             Phase::Acting(_) | Phase::Undoing(..) | Phase::Waiting => return,
         };
         metrics::counter!("holdfast_sagas_total", "result" => result, "reason" => reason).increment(1);
+        let took = u64::try_from(now.0 - saga.purchase.at.0).unwrap_or_default();
+        metrics::histogram!("holdfast_saga_duration_seconds", "result" => result)
+            .record(Duration::from_millis(took));
         if result == "confirmed"
             && let Some(order) = &saga.order
         {
@@ -41,5 +51,81 @@ impl Tally {
     /// Units sold since the last call, of each product that was.
     pub fn take(&self) -> HashMap<ProductId, u64> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a step does with a batch.
+#[derive(Clone, Copy)]
+pub(super) enum Action {
+    Act,
+    Undo,
+}
+
+const OUTCOMES: [&str; 7] = ["done", "rejected", "not_yet", "unknown", "waits", "given_up", "lost"];
+
+fn named(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Rejected(_) => "rejected",
+        Outcome::NotYet(_) => "not_yet",
+        Outcome::Unknown => "unknown",
+        Outcome::Waits => "waits",
+        Outcome::GivenUp(_) => "given_up",
+        Outcome::Lost => "lost",
+    }
+}
+
+/// Counts what a step did with one batch, and how long that took.
+pub(super) fn count_batch(step: StepName, action: Action, took: Duration, outcomes: &[Outcome]) {
+    let step = step.as_str();
+    let action = match action {
+        Action::Act => "act",
+        Action::Undo => "undo",
+    };
+    metrics::histogram!("holdfast_saga_step_duration_seconds", "step" => step, "action" => action)
+        .record(took);
+    metrics::histogram!("holdfast_saga_batch_size", "step" => step, "action" => action)
+        .record(outcomes.len() as f64);
+    for outcome in OUTCOMES {
+        let count = outcomes.iter().filter(|one| named(one) == outcome).count();
+        if count > 0 {
+            metrics::counter!(
+                "holdfast_saga_step_outcomes_total", "step" => step, "action" => action, "outcome" => outcome
+            )
+            .increment(count as u64);
+        }
+    }
+}
+
+/// Counts what a buyer is told.
+pub(super) fn count_answer(answer: &Result<PurchaseAnswer, Unavailable>) {
+    let result = match answer {
+        Ok(PurchaseAnswer::Ended(Answer::Order(order))) => of_order(order),
+        Ok(PurchaseAnswer::Ended(Answer::Refused(refusal))) => match refusal {
+            Refusal::SoldOut(_) | Refusal::PriceChanged { .. } => "refused",
+            Refusal::UnknownProduct(_)
+            | Refusal::MixedCurrencies
+            | Refusal::TotalOverflow
+            | Refusal::KeyTaken(_)
+            | Refusal::Expired => "invalid",
+            Refusal::Unavailable => "failed",
+        },
+        Ok(PurchaseAnswer::Ended(Answer::Elsewhere(_) | Answer::Stuck(_) | Answer::NeedsCustomer(..)))
+        | Ok(PurchaseAnswer::Pending(_)) => "pending",
+        Ok(PurchaseAnswer::KeyReused) => "invalid",
+        Ok(PurchaseAnswer::Busy) => "busy",
+        Ok(PurchaseAnswer::TimedOut) | Err(_) => "failed",
+    };
+    metrics::counter!("holdfast_purchases_total", "result" => result).increment(1);
+}
+
+fn of_order(order: &Order) -> &'static str {
+    match (order.status, order.reason) {
+        (OrderStatus::Confirmed | OrderStatus::Cancelled, _) => "sold",
+        (OrderStatus::Pending, _) => "pending",
+        // The customer's bank has refused, or the customer has.
+        (OrderStatus::Failed, Some(Reason::PaymentDeclined | Reason::Expired)) => "declined",
+        (OrderStatus::Failed, Some(Reason::CancelledByCustomer)) => "refused",
+        (OrderStatus::Failed, _) => "failed",
     }
 }

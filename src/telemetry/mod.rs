@@ -1,31 +1,48 @@
-//! What a process tells those who run it: [`logs`] to standard error, and figures for Prometheus.
+//! What a process tells those who run it: [`logs`] to standard error, and [`metrics`] for Prometheus.
 
 mod logs;
+pub mod metrics;
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::config::Log;
-use crate::http::measure;
+use crate::config::Config;
 
 static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
 
+/// What the operating system knows of this process.
+static PROCESS: LazyLock<metrics_process::Collector> = LazyLock::new(|| {
+    let process = metrics_process::Collector::default();
+    process.describe();
+    process
+});
+
 /// The figures of this process in the text format of Prometheus; nothing before [`start`].
 pub fn figures() -> String {
-    FIGURES.get().map(PrometheusHandle::render).unwrap_or_default()
+    let Some(handle) = FIGURES.get() else { return String::new() };
+    PROCESS.collect();
+    handle.render()
+}
+
+/// Sorts what was measured into its buckets; somebody has to, from time to time, where nobody asks for the figures.
+pub fn tidy() {
+    if let Some(handle) = FIGURES.get() {
+        handle.run_upkeep();
+    }
 }
 
 /// Starts logging and counting for this process; the first call wins.
 ///
 /// # Errors
 /// The level is neither a level nor a filter.
-pub fn start(log: &Log) -> Result<(), String> {
-    logs::start(log)?;
-    let bounds = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(measure::DURATION.to_owned()), &measure::BUCKETS)
-        .expect("there are buckets");
-    if let Ok(handle) = bounds.install_recorder() {
+pub fn start(config: &Config) -> Result<(), String> {
+    logs::start(&config.log)?;
+    if config.metrics.enabled
+        && let Ok(handle) = metrics::builder().expect("there are buckets").install_recorder()
+    {
+        metrics::describe();
+        ::metrics::gauge!("holdfast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         FIGURES.get_or_init(|| handle);
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! What runs in the background: signs of life, sagas that nobody drives or that wait for their customers, holds
 //! that nobody wants, the comparison of gate and ledger; events on their way to the log, mails on their way to
-//! customers, webhooks on their way to the shop's owners.
+//! customers, webhooks on their way to the shop's owners; and what is measured from time to time.
 
+pub mod check_books;
 mod heartbeat;
 mod look_at_waiting;
 mod reconcile_stock;
@@ -10,7 +11,9 @@ pub mod relay_outbox;
 pub mod send_mails;
 pub mod send_webhooks;
 mod sweep_holds;
+pub mod watch_backlog;
 pub mod watch_parts;
+pub mod watch_process;
 pub mod watch_sagas;
 
 pub use look_at_waiting::listen as listen_for_customers;

@@ -15,7 +15,10 @@ pub async fn run(engine: Arc<Engine>, ports: Ports) {
         tokio::time::sleep(EVERY).await;
         match sweep(&engine, &ports).await {
             Ok(0) => {}
-            Ok(released) => tracing::warn!(released, "holds without an order were given back"),
+            Ok(released) => {
+                metrics::counter!("holdfast_gate_leaked_holds_total").increment(released as u64);
+                tracing::warn!(released, "holds without an order were given back");
+            }
             Err(error) => tracing::warn!(%error, "could not sweep holds"),
         }
     }

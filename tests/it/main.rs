@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod contract;
 mod events;
+mod metrics;
 mod pages;
 mod readme;
 mod saga;

@@ -24,8 +24,18 @@ const CHECKS: &[&[&str]] = &[
 ];
 
 /// Everything once, the shop over its embedded database.
-const ALL_TESTS: &[&[&str]] =
-    &[&["test", "--workspace", "--quiet", "--", "--skip", "outages", "--skip", "chromium"]];
+const ALL_TESTS: &[&[&str]] = &[&[
+    "test",
+    "--workspace",
+    "--quiet",
+    "--",
+    "--skip",
+    "outages",
+    "--skip",
+    "overload",
+    "--skip",
+    "chromium",
+]];
 
 /// What also runs over MySQL and Redis.
 const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "api::", "pages::", "saga::"]];
@@ -36,8 +46,9 @@ const BROWSER_TESTS: &[&[&str]] =
 const BROWSER_STORIES: &[&[&str]] =
     &[&["test", "--quiet", "--test", "it", "--", "chromium::stories", "--test-threads=1"]];
 
-/// What stops the services that everybody else uses: alone, and one after the other.
-const OUTAGE_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "outages", "--test-threads=1"]];
+/// What stops the services that everybody else uses, or asks for more than there is: alone, and one after the other.
+const OUTAGE_TESTS: &[&[&str]] =
+    &[&["test", "--quiet", "--test", "it", "--", "outages", "overload", "--test-threads=1"]];
 
 /// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer` or
 /// `chromium`.

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::ports::Unavailable;
 
@@ -191,7 +192,6 @@ impl Client {
         let (answer, has_opened) = self.0.call(method, path, headers, body).await;
         if let (Err(error), true) = (&answer, has_opened) {
             tracing::warn!(%error, "the payment gateway does not answer; it counts as down until it does");
-            metrics::gauge!("holdfast_payment_gateway_down").set(1);
             tokio::spawn(watch(Arc::downgrade(&self.0), self.0.patience.down_for));
         }
         answer
@@ -209,7 +209,6 @@ async fn watch(inner: Weak<Inner>, pause: Duration) {
         }
         if inner.breaker.is_closed() {
             tracing::info!("the payment gateway answers again");
-            metrics::gauge!("holdfast_payment_gateway_down").set(0);
             return;
         }
     }
@@ -228,11 +227,13 @@ impl Inner {
             metrics::counter!("holdfast_payment_calls_total", "result" => result).increment(1);
         };
         let Some(leave) = self.breaker.enter() else {
-            count("not sent");
+            count("not_sent");
             return (Err(Unavailable("the payment gateway is down".into())), false);
         };
+        let begun = Instant::now();
         let answer =
             tokio::time::timeout(self.patience.timeout, self.send(method, path, headers, body)).await;
+        metrics::histogram!("holdfast_payment_call_duration_seconds").record(begun.elapsed());
         count(if matches!(&answer, Ok(Ok(answer)) if !answer.is_none()) { "answered" } else { "unanswered" });
         match answer {
             Ok(Ok(answer)) if !answer.is_none() => {

@@ -12,7 +12,7 @@ use crate::domain::{Currency, Event, OrderId, ProductId, Timestamp, Topic, UserI
 use crate::ports::Unavailable;
 use crate::ports::consumer_store::{
     ConsumerStore, Effects, Finding, Heard, Mail, MailKind, MailOutcome, MailState, Meaning, Minute, Sales,
-    Sums, Watched,
+    Sums, Totals, Watched,
 };
 use crate::ports::event_log::Group;
 
@@ -359,6 +359,16 @@ async fn findings(connection: &mut Conn, limit: usize) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+async fn totals(connection: &mut Conn) -> Result<Totals> {
+    let message = Message::default().words(
+        "SELECT CAST(COALESCE(SUM(sales), 0) AS SIGNED), CAST(COALESCE(SUM(units), 0) AS SIGNED), \
+         CAST(COALESCE(SUM(cancelled_sales), 0) AS SIGNED) FROM sales_by_minute",
+    );
+    let mut rows = ask(connection, message).await?;
+    let Some(row) = rows.first_mut() else { return Ok(Totals::default()) };
+    Ok(Totals { sales: take(row, 0)?, units: take(row, 1)?, cancelled_sales: take(row, 2)? })
+}
+
 async fn mail_counts(connection: &mut Conn) -> Result<Vec<(MailKind, MailState, u64)>> {
     let message = Message::default().words("SELECT kind, state, COUNT(*) FROM mails GROUP BY kind, state");
     let mut counts = Vec::new();
@@ -413,6 +423,10 @@ impl ConsumerStore for MysqlConsumerStore {
                 Box::pin(async move { settle_mail(connection, order, kind, &outcome, now).await })
             })
             .await
+    }
+
+    async fn totals(&self) -> std::result::Result<Totals, Unavailable> {
+        self.ledger.write(|connection| Box::pin(totals(connection))).await
     }
 
     async fn mail_counts(&self) -> std::result::Result<Vec<(MailKind, MailState, u64)>, Unavailable> {

@@ -71,6 +71,22 @@ impl DbError {
         self.code() == Some(DUPLICATE_KEY)
     }
 
+    /// What it is called in metrics.
+    pub fn kind(&self) -> &'static str {
+        match self.code() {
+            Some(DEADLOCK) => "deadlock",
+            Some(LOCK_WAIT_TIMEOUT | LOCK_NOWAIT) => "lock_timeout",
+            Some(DUPLICATE_KEY) => "duplicate",
+            Some(CHECK_VIOLATED) => "sold_out",
+            Some(_) => "refused",
+            None => match self {
+                Self::TimedOut => "no_answer",
+                Self::Left(_) | Self::NoMember(_) => "no_member",
+                Self::Mysql(_) | Self::Unreadable(_) => "connection",
+            },
+        }
+    }
+
     /// Whether the connection can still be used.
     pub fn spares_connection(&self) -> bool {
         self.code().is_some_and(|code| !NOT_HERE.contains(&code))

@@ -53,6 +53,9 @@ const PAUSE_ELSEWHERE: Duration = Duration::from_millis(20);
 /// Pause before another try where nothing has to change for it to work.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// What it is called in metrics, as in the embedded profile.
+const DATABASE: &str = "ledger";
+
 /// How long a start waits for a database that can be written.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -138,7 +141,13 @@ impl MysqlLedger {
     {
         let batch: Arc<[B]> = batch.into();
         let shared = Arc::clone(&batch);
-        match self.write(move |connection| work(connection, Arc::clone(&shared))).await {
+        let begun = Instant::now();
+        let done = self.write(move |connection| work(connection, Arc::clone(&shared))).await;
+        metrics::histogram!("holdfast_db_commit_duration_seconds", "database" => DATABASE)
+            .record(begun.elapsed());
+        metrics::histogram!("holdfast_db_commit_batch_size", "database" => DATABASE)
+            .record(batch.len() as f64);
+        match done {
             Ok(answers) => answers,
             Err(why) => batch.iter().map(|_| Err(E::from(why.clone()))).collect(),
         }
@@ -172,6 +181,7 @@ async fn carry_out<T>(
         if remedy == Remedy::None || hopeless || Instant::now() >= until {
             return Err(error);
         }
+        metrics::counter!("holdfast_db_retries_total", "reason" => error.kind()).increment(1);
         try_patience = TRY_PATIENCE.min(2 * try_patience);
         match (remedy, side, &error) {
             (Remedy::Again, ..) => tokio::time::sleep(PAUSE).await,
@@ -562,6 +572,10 @@ impl Ledger for MysqlLedger {
             Box::pin(async move { shelves::compare(connection, product, &orders).await })
         })
         .await
+    }
+
+    async fn confirmed_units(&self, product: ProductId) -> std::result::Result<i64, Unavailable> {
+        self.write(move |connection| Box::pin(products::confirmed_units(connection, product))).await
     }
 
     async fn stock_log_sums(&self) -> std::result::Result<Vec<(ProductId, StockLogSum)>, Unavailable> {

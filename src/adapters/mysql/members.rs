@@ -201,6 +201,20 @@ impl Member {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Shows how many of its connections are used.
+    fn show_connections(&self) {
+        let pool = self.pool().metrics();
+        // One more is the look-out's own.
+        let busy = pool.connections_in_use.load(Ordering::Relaxed) + 1;
+        let idle = pool.connections_in_pool.load(Ordering::Relaxed);
+        let max = self.options.pool_opts().constraints().max() + 1;
+        for (state, connections) in [("busy", busy), ("idle", idle)] {
+            let labels = [("database", self.address.clone()), ("state", state.to_owned())];
+            metrics::gauge!("holdfast_db_connections", &labels).set(connections as f64);
+        }
+        metrics::gauge!("holdfast_db_connections_max", "database" => self.address.clone()).set(max as f64);
+    }
+
     /// Begins with new connections: those that lie there idle lead to what is not there any more.
     fn renew(&self) {
         let old = std::mem::replace(&mut *self.pool(), Pool::new(self.options.clone()));
@@ -302,10 +316,16 @@ impl Members {
 
     async fn connect(&self, member: usize, until: Instant, writes: bool) -> Result<(usize, Conn)> {
         let pool = self.members[member].pool().clone();
+        let begun = Instant::now();
         let connected = async {
             timeout_at(until, pool.get_conn()).await.map_err(|_| DbError::TimedOut)?.map_err(DbError::from)
         };
-        self.while_it_lasts(member, writes, connected).await.map(|connection| (member, connection))
+        let connected = self.while_it_lasts(member, writes, connected).await;
+        metrics::histogram!("holdfast_db_connection_wait_seconds").record(begun.elapsed());
+        if matches!(connected, Err(DbError::TimedOut)) {
+            metrics::counter!("holdfast_db_connection_timeouts_total").increment(1);
+        }
+        connected.map(|connection| (member, connection))
     }
 
     /// Waits for what a member does, as long as it is what it was.
@@ -466,6 +486,7 @@ async fn look_out(member: usize, judge: Arc<Judge>) {
     loop {
         let wish = *wishes.borrow_and_update();
         let word = question(&judge.members[member], &mut connection).await;
+        judge.members[member].show_connections();
         judge.hear(member, word, wish);
         let pause = if judge.found.borrow().writer.is_some() { LOOK_EVERY } else { LOOK_SOON };
         let _ = timeout(pause, wishes.changed()).await;

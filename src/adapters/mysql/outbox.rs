@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::{Event, EventBody, OrderId, Timestamp};
 use crate::ports::Unavailable;
-use crate::ports::outbox::{self, Backlog, EntryKey, Outbox, Position};
+use crate::ports::outbox::{self, Backlog, BacklogSize, EntryKey, Outbox, Position};
 
 use super::error::{DbError, Result};
 use super::ledger::{MysqlLedger, limited};
@@ -130,6 +130,13 @@ async fn unsent(connection: &mut Conn, before: Timestamp, limit: usize) -> Resul
     ask(connection, limited(message, limit)).await?.iter_mut().map(events).collect()
 }
 
+async fn size(connection: &mut Conn) -> Result<BacklogSize> {
+    let message = Message::default().words("SELECT COUNT(*), MIN(created_at) FROM outbox_unsent");
+    let mut rows = ask(connection, message).await?;
+    let Some(row) = rows.first_mut() else { return Ok(BacklogSize::default()) };
+    Ok(BacklogSize { entries: take(row, 0)?, oldest: take::<Option<i64>>(row, 1)?.map(Timestamp) })
+}
+
 async fn blocked(connection: &mut Conn, entries: &[EntryKey]) -> Result<Vec<EntryKey>> {
     let message = Message::default()
         .words("SELECT saga_id, MIN(first_sequence) FROM outbox_unsent WHERE saga_id IN ")
@@ -211,6 +218,10 @@ impl Backlog for MysqlOutbox {
         limit: usize,
     ) -> std::result::Result<Vec<Vec<Event>>, Unavailable> {
         self.ledger.write(move |connection| Box::pin(unsent(connection, before, limit))).await
+    }
+
+    async fn size(&self) -> std::result::Result<BacklogSize, Unavailable> {
+        self.ledger.write(|connection| Box::pin(size(connection))).await
     }
 
     async fn blocked(&self, entries: &[EntryKey]) -> std::result::Result<Vec<EntryKey>, Unavailable> {

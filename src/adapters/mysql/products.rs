@@ -75,6 +75,17 @@ pub async fn stock_levels(connection: &mut Conn) -> Result<Vec<StockLevel>> {
     ask(connection, message).await?.iter_mut().map(level).collect()
 }
 
+pub async fn confirmed_units(connection: &mut Conn, product: ProductId) -> Result<i64> {
+    let message = Message::default()
+        .words(
+            "SELECT CAST(COALESCE(SUM(l.quantity), 0) AS SIGNED) FROM order_lines l \
+             JOIN orders o ON o.id = l.order_id WHERE o.status = 'CONFIRMED' AND l.product_id = ",
+        )
+        .value(product.0);
+    let mut rows = ask(connection, message).await?;
+    rows.first_mut().map_or(Ok(0), |row| take(row, 0))
+}
+
 pub async fn stock_log_sums(connection: &mut Conn) -> Result<Vec<(ProductId, StockLogSum)>> {
     let message = Message::default().words(
         "SELECT product_id, reason IN ('sale', 'cancel') AS by_sale, CAST(SUM(change_amount) AS SIGNED) \

@@ -321,6 +321,7 @@ struct Sent<'a> {
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
+        metrics::histogram!("holdfast_redis_call_duration_seconds").record(self.since.elapsed());
         let mut state = self.cluster.state();
         if state.opened != self.number || !matches!(state.link, Link::Open(_)) {
             return;

@@ -10,24 +10,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ports::Unavailable;
-use crate::ports::live::{LiveUpdates, Report, Update};
+use crate::ports::live::{LiveUpdates, Report, Update, Usage};
 
 use super::connection::RedisCluster;
 
 /// Pause before another node is listened to.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Updates over one channel, reports over another.
+/// Updates, reports and usage, each over a channel of its own.
 pub struct RedisLiveUpdates {
     cluster: Arc<RedisCluster>,
     updates: String,
     reports: String,
+    usage: String,
 }
 
 impl RedisLiveUpdates {
     /// Updates over channels whose names begin with `prefix`, which is empty but in tests.
     pub fn new(cluster: Arc<RedisCluster>, prefix: &str) -> Self {
-        Self { cluster, updates: format!("{prefix}live"), reports: format!("{prefix}reports") }
+        let channel = |name| format!("{prefix}{name}");
+        Self { cluster, updates: channel("live"), reports: channel("reports"), usage: channel("usage") }
     }
 
     async fn publish(&self, channel: &str, message: &impl Serialize) -> Result<(), Unavailable> {
@@ -77,5 +79,13 @@ impl LiveUpdates for RedisLiveUpdates {
 
     fn listen_to_reports(&self) -> BoxStream<'static, Report> {
         self.subscribe(&self.reports)
+    }
+
+    async fn tell_usage(&self, usage: &Usage) -> Result<(), Unavailable> {
+        self.publish(&self.usage, usage).await
+    }
+
+    fn listen_to_usage(&self) -> BoxStream<'static, Usage> {
+        self.subscribe(&self.usage)
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::{Event, OrderId, Timestamp, Topic, UserId};
 use crate::ports::Unavailable;
 use crate::ports::consumer_store::{
     ConsumerStore, Effects, Finding, Heard, Mail, MailKind, MailOutcome, MailState, Meaning, Minute, Sales,
-    Sums, Watched,
+    Sums, Totals, Watched,
 };
 use crate::ports::event_log::{DeadLetter, Group, Place};
 use crate::ports::outbox::Position;
@@ -312,6 +312,14 @@ fn sales(connection: &Connection, minutes: &Range<Minute>, top: usize) -> rusqli
     Ok(found)
 }
 
+fn totals(connection: &Connection) -> rusqlite::Result<Totals> {
+    let sums = "SELECT coalesce(sum(sales), 0), coalesce(sum(units), 0), coalesce(sum(cancelled_sales), 0) \
+                FROM sales_by_minute";
+    connection.query_row(sums, [], |row| {
+        Ok(Totals { sales: row.get(0)?, units: row.get(1)?, cancelled_sales: row.get(2)? })
+    })
+}
+
 const MAIL: &str = "order_id, kind, user_id, created_at, state, attempts, sent_at, error";
 
 fn mail(row: &Row<'_>) -> rusqlite::Result<Mail> {
@@ -392,6 +400,10 @@ impl ConsumerStore for SqliteConsumerStore {
                 .map(drop)
         })
         .await
+    }
+
+    async fn totals(&self) -> Result<Totals, Unavailable> {
+        self.readers.read(totals).await
     }
 
     async fn mail_counts(&self) -> Result<Vec<(MailKind, MailState, u64)>, Unavailable> {

@@ -375,6 +375,10 @@ impl Ledger for SqliteLedger {
         self.readers.read(move |connection| shelves::compare(connection, product, &orders)).await
     }
 
+    async fn confirmed_units(&self, product: ProductId) -> Result<i64, Unavailable> {
+        self.readers.read(move |connection| products::confirmed_units(connection, product)).await
+    }
+
     async fn stock_log_sums(&self) -> Result<Vec<(ProductId, StockLogSum)>, Unavailable> {
         self.readers.read(products::stock_log_sums).await
     }

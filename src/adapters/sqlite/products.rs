@@ -68,6 +68,15 @@ pub fn stock_levels(connection: &Connection) -> rusqlite::Result<Vec<StockLevel>
         .collect()
 }
 
+pub fn confirmed_units(connection: &Connection, product: ProductId) -> rusqlite::Result<i64> {
+    connection.query_row(
+        "SELECT coalesce(sum(l.quantity), 0) FROM order_lines l JOIN orders o ON o.id = l.order_id \
+         WHERE l.product_id = ? AND o.status = 'CONFIRMED'",
+        [product.0],
+        |row| row.get(0),
+    )
+}
+
 pub fn stock_log_sums(connection: &Connection) -> rusqlite::Result<Vec<(ProductId, StockLogSum)>> {
     let mut statement = connection.prepare_cached(
         "SELECT product_id, reason IN ('sale', 'cancel'), sum(change_amount) FROM inventory_logs \

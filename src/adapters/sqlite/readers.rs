@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::ports::Unavailable;
 
@@ -21,6 +22,8 @@ pub struct Readers {
 
 struct Shared {
     path: PathBuf,
+    /// What the file is called in metrics.
+    name: metrics::SharedString,
     idle: Mutex<Vec<Connection>>,
     free: Arc<Semaphore>,
 }
@@ -28,7 +31,10 @@ struct Shared {
 impl Readers {
     /// Readers of the store file at `path`.
     pub fn new(path: PathBuf) -> Self {
-        let shared = Shared { path, idle: Mutex::default(), free: Arc::new(Semaphore::new(READERS_MAX)) };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = Arc::<str>::from(&*name).into();
+        let free = Arc::new(Semaphore::new(READERS_MAX));
+        let shared = Shared { path, name, idle: Mutex::default(), free };
         Self { shared: Arc::new(shared) }
     }
 
@@ -41,11 +47,13 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        let begun = Instant::now();
         let permit = Arc::clone(&self.shared.free).acquire_owned().await;
         let permit = permit.map_err(|_| Unavailable("the store is closed".into()))?;
+        metrics::histogram!("holdfast_db_connection_wait_seconds").record(begun.elapsed());
+        self.shared.show_connections();
         let shared = Arc::clone(&self.shared);
         let run = move || {
-            let _permit = permit;
             let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match idle {
                 Some(connection) => connection,
@@ -55,6 +63,8 @@ impl Readers {
             if result.is_ok() {
                 shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             }
+            drop(permit);
+            shared.show_connections();
             result
         };
         match tokio::task::spawn_blocking(run).await {
@@ -63,5 +73,18 @@ impl Readers {
             Err(error) if error.is_cancelled() => std::future::pending().await,
             Err(error) => Err(Unavailable(error.to_string())),
         }
+    }
+}
+
+impl Shared {
+    /// Shows how many of the connections are used.
+    fn show_connections(&self) {
+        let busy = READERS_MAX.saturating_sub(self.free.available_permits());
+        for (state, connections) in [("busy", busy), ("idle", READERS_MAX - busy)] {
+            metrics::gauge!("holdfast_db_connections", "database" => self.name.clone(), "state" => state)
+                .set(connections as f64);
+        }
+        metrics::gauge!("holdfast_db_connections_max", "database" => self.name.clone())
+            .set(READERS_MAX as f64);
     }
 }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Jobs that may share one commit. Jobs are whole batches, so few are enough.
 const JOBS_PER_COMMIT_MAX: usize = 256;
@@ -39,9 +40,10 @@ impl Writer {
     /// Starts the thread `name` that owns `connection`.
     pub fn start(name: &str, connection: Connection) -> Self {
         let (queue, jobs) = sync_channel(QUEUE_MAX);
+        let database = name.to_owned();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || commit_groups(&connection, &jobs))
+            .spawn(move || commit_groups(&database, &connection, &jobs))
             .expect("a thread can be started");
         Self { queue: Some(queue), thread: Some(thread) }
     }
@@ -116,8 +118,9 @@ where
     }
 }
 
-fn commit_groups(connection: &Connection, jobs: &Receiver<Box<dyn Job>>) {
+fn commit_groups(database: &str, connection: &Connection, jobs: &Receiver<Box<dyn Job>>) {
     let mut group = Vec::new();
+    let labels = [("database", database.to_owned())];
     while let Ok(first) = jobs.recv() {
         group.push(first);
         while group.len() < JOBS_PER_COMMIT_MAX {
@@ -126,7 +129,11 @@ fn commit_groups(connection: &Connection, jobs: &Receiver<Box<dyn Job>>) {
                 Err(_) => break,
             }
         }
-        match commit(connection, &mut group) {
+        let begun = Instant::now();
+        let committed = commit(connection, &mut group);
+        metrics::histogram!("holdfast_db_commit_duration_seconds", &labels).record(begun.elapsed());
+        metrics::histogram!("holdfast_db_commit_batch_size", &labels).record(group.len() as f64);
+        match committed {
             // A savepoint for each job would spare the others this, at the price of a copy of every
             // page that it changes; jobs hardly ever fail.
             Ok(false) if group.len() > 1 => {

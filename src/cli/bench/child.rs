@@ -40,6 +40,8 @@ impl Child {
     pub async fn shop(directory: &Path) -> anyhow::Result<Self> {
         Self::start(|command| {
             command
+                // A few customers buy as much as everybody together.
+                .env("HOLDFAST_LIMITS__ACCOUNT_PURCHASES_PER_S", "0")
                 .args(["serve", "--no-sample", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
                 .arg(directory)
         })

@@ -58,8 +58,8 @@ pub struct BenchArgs {
     /// Seconds of each measurement
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
-    /// Customers that buy in turn
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    /// Customers that buy in turn: so many that none of them buys too often
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
     users: u64,
 }
 

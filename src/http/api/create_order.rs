@@ -12,6 +12,7 @@ use crate::domain::{
 use crate::http::Shop;
 use crate::http::extract::{Customer, IdempotencyKey, Json, Object, text};
 use crate::http::problem::{Kind, Problem};
+use crate::http::rate_limit::too_many;
 use crate::saga::{Answer, PurchaseAnswer};
 
 use super::{located, located_with};
@@ -47,6 +48,7 @@ pub struct CreateOrderLine {
         (status = 402, description = "payment-declined", body = crate::http::openapi::Problem),
         (status = 409, description = "out-of-stock, price-changed, attempt-expired", body = crate::http::openapi::Problem),
         (status = 422, description = "invalid-request, idempotency-key-reused", body = crate::http::openapi::Problem),
+        (status = 429, description = "rate-limited: the same key may be tried again", body = crate::http::openapi::Problem),
         (status = 503, description = "busy, unavailable: the same key may be tried again", body = crate::http::openapi::Problem),
     ), security(("token" = [])))]
 pub async fn create_order(
@@ -94,6 +96,9 @@ pub async fn buy(
     if let Some(token) = &payment_token {
         text("/payment_token", token, 1, TOKEN_MAX)?;
     }
+    shop.limits
+        .account(user_id)
+        .map_err(|pause| too_many("From this account come more purchases than one may send.", pause))?;
     let at = shop.stores.clock.now();
     let purchase = Purchase {
         user_id,

@@ -10,6 +10,7 @@ mod bad_tokens;
 mod description;
 mod gateway;
 mod hang_ups;
+mod limits;
 mod live;
 mod orders;
 mod payments;

@@ -5,4 +5,5 @@ pub mod books;
 mod gateway;
 mod kill;
 pub mod load;
+mod overload;
 mod signals;

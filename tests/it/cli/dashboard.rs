@@ -1,7 +1,5 @@
 //! The dashboard of a shop in a process of its own says what its metrics say.
 
-use std::net::SocketAddr;
-
 use holdfast::ports::ledger::Role;
 
 use crate::support::http_client::Client;
@@ -22,7 +20,7 @@ async fn its_figures_are_those_of_the_metrics() {
     let site = Site::new();
     site.import(CATALOGUE).await;
     let shop = site.shop().open().await;
-    let address: SocketAddr = shop.url().trim_start_matches("http://").parse().expect("an address");
+    let address = shop.address();
     let anybody = Client::new(address, None);
     let session = format!("holdfast_session={}", shop.token(1, Role::Admin));
     let dashboard = anybody.get("/admin/live").header("cookie", session.as_str());

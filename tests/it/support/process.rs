@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -86,7 +87,9 @@ impl Site {
 
     /// The shop, at an address of its own choice.
     pub fn shop(&self) -> Invocation {
-        self.holdfast(&["serve", "--json", "--no-sample", "--listen", "127.0.0.1:0"])
+        let invocation = self.holdfast(&["serve", "--json", "--no-sample", "--listen", "127.0.0.1:0"]);
+        // Tests buy more in a second than anybody could.
+        invocation.env("HOLDFAST_LIMITS__ACCOUNT_PURCHASES_PER_S", "0")
     }
 
     /// `holdfast gateway` at this address, over the file that a shop of this site would use.
@@ -352,6 +355,11 @@ impl Server {
     /// The address, such as `http://127.0.0.1:34567`.
     pub fn url(&self) -> &str {
         self.greeting["shop"].as_str().expect("an address")
+    }
+
+    /// The same for those who connect by themselves.
+    pub fn address(&self) -> SocketAddr {
+        self.url().trim_start_matches("http://").parse().expect("an address")
     }
 
     /// A token for a user.

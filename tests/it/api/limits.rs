@@ -1,0 +1,130 @@
+//! How much one account and one address may ask for, and what a full shop says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use insta::assert_snapshot;
+
+use crate::support::http_client::{Answer, Client};
+use crate::support::test_app::{PATIENCE, TestApp};
+use crate::support::wait_for;
+
+/// An address that is none of ours, as a proxy names it.
+const SOMEWHERE: &str = "203.0.113.7";
+
+/// A look at a product from an address behind a proxy.
+async fn look_from(client: &Client, address: &str) -> Answer {
+    client.get("/api/v1/products/1").header("x-forwarded-for", address).await
+}
+
+#[tokio::test]
+async fn an_account_that_buys_too_much_is_told_when_to_come_back_and_others_go_on() {
+    let shop = TestApp::builder().product(100).config(|config| {
+        config.limits.account_purchases_per_s = 1;
+        config.limits.account_purchases_at_once = 6;
+    });
+    let app = shop.start().await;
+    let greedy = app.customer(1);
+    let mut refused = None;
+    // Two servers may let in as much each, before they have heard of each other.
+    for n in 0..20 {
+        let answer = greedy.buy(1, 1, &n.to_string()).await;
+        if answer.status == 429 {
+            refused = Some((n, answer));
+            break;
+        }
+        answer.expect(201);
+    }
+    let (n, refused) = refused.expect("not all of them");
+    assert_snapshot!(refused.shown(), @r#"
+    429
+    content-type: application/problem+json
+    retry-after: 1
+    {
+      "detail": "From this account come more purchases than one may send.",
+      "status": 429,
+      "title": "Too many requests",
+      "type": "/problems/rate-limited"
+    }
+    "#);
+    app.customer(2).buy(1, 1, "a").await.expect(201);
+    // The same key buys as soon as there is room for it, and a look has no limit.
+    greedy.get("/api/v1/orders").await.expect(200);
+    wait_for("the purchase to be let in", PATIENCE, async || {
+        let status = greedy.buy(1, 1, &n.to_string()).await.status;
+        assert!([201, 429].contains(&status), "{status}");
+        status == 201
+    })
+    .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_address_that_asks_for_too_much_is_refused_by_every_server() {
+    const AT_ONCE: u32 = 500;
+    let shop = TestApp::builder().product(1).config(|config| {
+        config.limits.address_requests_per_s = 1;
+        config.limits.address_requests_at_once = AT_ONCE;
+    });
+    let app = shop.start().await;
+    let servers: Vec<_> = app.addresses().into_iter().map(|server| Client::new(server, None)).collect();
+    let first = &servers[0];
+    for _ in 0..AT_ONCE {
+        look_from(first, SOMEWHERE).await.expect(200);
+    }
+    look_from(first, SOMEWHERE).await.expect(429);
+    // Whoever is behind the same proxy but somewhere else, and we ourselves, go on.
+    look_from(first, "203.0.113.8").await.expect(200);
+    first.get("/api/v1/products/1").await.expect(200);
+    // Those who watch over the shop do, too.
+    first.get("/healthz").header("x-forwarded-for", SOMEWHERE).await.expect(200);
+    // The others hear of it: they refuse long before they have let in as much themselves.
+    for other in &servers[1..] {
+        let mut looks = 0;
+        wait_for("another server to refuse", PATIENCE, async || {
+            looks += 1;
+            assert!(looks < AT_ONCE / 2, "it has not heard of what the first one has let in");
+            look_from(other, SOMEWHERE).await.status == 429
+        })
+        .await;
+    }
+    let page = first.get("/").header("accept", "text/html").header("x-forwarded-for", SOMEWHERE).await;
+    assert_eq!(page.status, 429);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_full_shop_refuses_at_the_door_and_sells_again_when_there_is_room() {
+    const ROOM: usize = 4;
+    let shop = TestApp::builder().product(100).config(|config| {
+        config.sale.in_flight_max = ROOM;
+        config.payments.faults.latency_ms = 1_500;
+    });
+    let app = Arc::new(shop.start().await);
+    let buyers: Vec<_> =
+        (1..=ROOM as i64).map(|user| Client::new(app.address, app.customer(user).token)).collect();
+    let inside = join_all(buyers.iter().map(|buyer| async { buyer.buy(1, 1, "a").await.expect(201) }));
+    let outside = async {
+        wait_for("the shop to be full", PATIENCE, async || app.shop.engine.is_full()).await;
+        // Nothing is read of a purchase that there is no room for: it is not even asked who comes.
+        let begun = tokio::time::Instant::now();
+        let refused = Client::new(app.address, None).buy(1, 1, "b").await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "it is told at once");
+        refused
+    };
+    let (_, refused) = tokio::join!(inside, outside);
+    assert_snapshot!(refused.shown(), @r#"
+    503
+    content-type: application/problem+json
+    retry-after: 1
+    {
+      "detail": "Too many purchases are on their way.",
+      "status": 503,
+      "title": "Too much is going on",
+      "type": "/problems/busy"
+    }
+    "#);
+    app.customer(9).buy(1, 1, "c").await.expect(201);
+    Arc::into_inner(app).expect("nobody else has it").finish().await;
+}
