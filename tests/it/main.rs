@@ -9,6 +9,7 @@ mod cluster;
 mod contract;
 mod events;
 mod pages;
+mod prometheus;
 mod readme;
 mod saga;
 mod support;

@@ -39,8 +39,8 @@ const BROWSER_STORIES: &[&[&str]] =
 /// What stops the services that everybody else uses: alone, and one after the other.
 const OUTAGE_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "outages", "--test-threads=1"]];
 
-/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer` or
-/// `chromium`.
+/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer`,
+/// `chromium` or `prometheus`.
 const EMBEDDED_TESTS: &[&[&str]] = &[&[
     "test",
     "--workspace",
@@ -54,6 +54,8 @@ const EMBEDDED_TESTS: &[&[&str]] = &[&[
     "balancer",
     "--skip",
     "chromium",
+    "--skip",
+    "prometheus",
 ]];
 
 fn main() -> ExitCode {
