@@ -14,7 +14,7 @@ administer() {
 statements() {
     local text name
     text=$(<"/etc/holdfast/$1")
-    for name in PASSWORD REPLICATION_PASSWORD; do
+    for name in PASSWORD REPLICATION_PASSWORD MONITOR_PASSWORD; do
         text=${text//"\${$name}"/"${!name}"}
     done
     printf '%s\n' "$text"
@@ -59,7 +59,7 @@ begin)
         SET GLOBAL group_replication_bootstrap_group = OFF' | administer
     if [ ! -e /var/lib/mysql/in-group ]; then
         until state | grep -q ONLINE; do sleep 1; done
-        { statements accounts.sql; statements group-accounts.sql; } | administer
+        { statements accounts.sql; statements group-accounts.sql; statements monitor.sql; } | administer
     fi
     wait_until_online
     ;;

@@ -7,7 +7,7 @@ set -euo pipefail
 statements() {
     local text name
     text=$(<"/etc/holdfast/$1")
-    for name in PASSWORD REPLICATION_PASSWORD PRIMARY_HOST PRIMARY_PORT; do
+    for name in PASSWORD REPLICATION_PASSWORD MONITOR_PASSWORD PRIMARY_HOST PRIMARY_PORT; do
         text=${text//"\${$name}"/"${!name}"}
     done
     printf '%s\n' "$text"
@@ -17,7 +17,7 @@ administer() {
     mysql --no-defaults --user=root --socket="/run/$1/mysqld.sock" --vertical
 }
 
-statements accounts.sql | administer primary
+{ statements accounts.sql; statements monitor.sql; } | administer primary
 if [ -z "$(echo 'SHOW REPLICA STATUS' | administer replica)" ]; then
     statements follow.sql | administer replica
 fi

@@ -10,6 +10,7 @@ mod contract;
 mod events;
 mod metrics;
 mod pages;
+mod prometheus;
 mod readme;
 mod saga;
 mod support;

@@ -32,11 +32,33 @@ fn one_machine_and_six_hosts_run_the_same_images() {
     let [one, six] = COMPOSE.map(read);
     let images = |text| between(text, "image: ", '\n').map(str::to_owned).collect::<BTreeSet<_>>();
     let (one, mut six) = (images(&one), images(&six));
-    // Only hosts share an address, and only on one machine is it all watched.
+    // Only hosts share an address.
     assert!(six.remove("holdfast-keepalived:local"));
-    let more: Vec<_> = one.difference(&six).collect();
-    assert!(more.iter().all(|image| image.starts_with("prom/") || image.starts_with("grafana/")), "{more:?}");
-    assert!(six.is_subset(&one), "{six:?}");
+    assert_eq!(one, six);
+}
+
+#[test]
+fn everything_that_is_watched_is_there() {
+    let targets = read("deploy/prometheus/targets/one.yml");
+    let services = read(COMPOSE[0]);
+    let targets: BTreeSet<_> = between(&targets, "\"", '"').filter_map(|text| text.split_once(':')).collect();
+    assert!(targets.len() > 20, "targets are found: {targets:?}");
+    let missing: Vec<_> = targets
+        .iter()
+        .filter(|(name, _)| *name != "localhost" && !services.contains(&format!("\n  {name}:\n")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+
+    let targets = read("deploy/prometheus/targets/six.yml");
+    // Each is at the address of a process, or shows its figures beside it.
+    let inner = [("app-1", 8081), ("app-2", 8081)];
+    let places: BTreeSet<_> = PLACES.iter().map(|place| (place.host, place.port)).chain(inner).collect();
+    let missing: Vec<_> = between(&targets, "\"", '"')
+        .filter_map(|text| text.split_once(':'))
+        .filter_map(|(host, port)| Some((host, port.parse().ok()?)))
+        .filter(|place| !places.contains(place))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
@@ -81,7 +103,7 @@ fn placement() -> BTreeSet<(String, String)> {
 fn containers_are_where_the_table_has_them() {
     let places = PLACES.iter().map(|place| (place.name, place.host));
     // What is no part of any host.
-    let places = places.chain([("redis-cluster", "cluster"), ("gateway", "gateway")]);
+    let places = places.chain([("redis-cluster", "cluster"), ("gateway", "gateway"), ("grafana", "grafana")]);
     let table: BTreeSet<_> = places.map(|(name, host)| (name.to_owned(), host.to_owned())).collect();
     assert_eq!(placement(), table);
 }

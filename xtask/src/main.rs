@@ -50,8 +50,8 @@ const BROWSER_STORIES: &[&[&str]] =
 const OUTAGE_TESTS: &[&[&str]] =
     &[&["test", "--quiet", "--test", "it", "--", "outages", "overload", "--test-threads=1"]];
 
-/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer` or
-/// `chromium`.
+/// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer`,
+/// `chromium` or `prometheus`.
 const EMBEDDED_TESTS: &[&[&str]] = &[&[
     "test",
     "--workspace",
@@ -65,6 +65,8 @@ const EMBEDDED_TESTS: &[&[&str]] = &[&[
     "balancer",
     "--skip",
     "chromium",
+    "--skip",
+    "prometheus",
 ]];
 
 fn main() -> ExitCode {

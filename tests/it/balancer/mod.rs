@@ -2,4 +2,4 @@
 
 mod away;
 mod front;
-mod nginx;
+pub mod nginx;

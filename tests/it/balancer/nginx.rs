@@ -15,14 +15,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::process::PATIENCE;
-use crate::support::wait_for;
+use crate::support::{free_address, wait_for};
 
 /// A running nginx. Told to end when dropped.
 pub struct Nginx {
     child: Child,
     folder: TempDir,
-    customers: SocketAddr,
-    inner: SocketAddr,
+    /// Where customers come in.
+    pub customers: SocketAddr,
+    /// Where it shows its figures.
+    pub inner: SocketAddr,
 }
 
 /// What browsers say that they want.
@@ -76,11 +78,6 @@ impl Answer {
         let problem = self.json();
         assert_eq!((&problem["type"], &problem["status"]), (&kind.into(), &status.into()), "{problem}");
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address")
 }
 
 /// Replaces what has to be there.

@@ -21,9 +21,16 @@ pub mod slate;
 pub mod stripe;
 pub mod test_app;
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// An address that nobody has at the moment.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address")
+}
 
 /// Waits until `condition` holds; panics, naming `what` was waited for, when that takes too long.
 pub async fn wait_for(what: &str, timeout: Duration, mut condition: impl AsyncFnMut() -> bool) {

@@ -184,7 +184,8 @@ fn make(servers: &[Server<'_>]) -> Result<(), String> {
     }
     let Some(first) = servers.first() else { return Ok(()) };
     bootstrap(first)?;
-    let accounts = ["accounts.sql", "group-accounts.sql"].map(|file| first.statements(file, &[]));
+    let accounts =
+        ["accounts.sql", "group-accounts.sql", "monitor.sql"].map(|file| first.statements(file, &[]));
     for statements in accounts {
         first.administer(&statements?)?;
     }

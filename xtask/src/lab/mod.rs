@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: the six servers as network namespaces of this machine, any of which can be killed, cut off and
 //! slowed down.
 
+mod alerts;
 mod edge;
 mod forward;
 mod group;
@@ -10,6 +11,7 @@ mod network;
 pub mod placement;
 mod shop;
 pub mod smoke;
+mod watch;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -36,6 +38,7 @@ pub const USAGE: &str = "  lab up [--dev]          six servers on this machine, 
   lab slow HOST MS [PEER…]
                           what a host sends (to these) arrives so many milliseconds later
   lab heal [HOST]         undo cut and slow, on all hosts unless one is named
+  lab alerts              break what the four alerts of R34 tell of, one after the other, until each has fired and is over
   lab smoke               a lab of its own, two minutes of faults under load, and away with it again
   lab logs [NAME]         the last lines of the logs
                           `primary` is the host of MySQL's primary, `members` are those of MySQL's other members";
@@ -61,6 +64,7 @@ enum Command<'a> {
     Slow(&'static Host, u64, Vec<&'static Host>),
     Heal(Vec<&'static Host>),
     Logs(Option<&'a str>),
+    Alerts,
     Smoke,
     /// The forwarder of a slow host, which `slow` starts.
     Forward(u64),
@@ -85,6 +89,7 @@ impl<'a> Command<'a> {
             }
             ["heal"] => Self::Heal(HOSTS.iter().collect()),
             ["heal", host] => Self::Heal(vec![Host::find(host)?]),
+            ["alerts"] => Self::Alerts,
             ["smoke"] => Self::Smoke,
             ["logs"] => Self::Logs(None),
             ["logs", name] => Self::Logs(Some(name)),
@@ -200,6 +205,7 @@ impl Lab {
                 }
             }
             Command::Logs(name) => self.logs(name)?,
+            Command::Alerts => alerts::run(self)?,
             // They need no lab that is there.
             Command::Forward(_) | Command::Smoke => {}
         }
@@ -246,6 +252,9 @@ impl Lab {
             process("holdfast-1", &self.state).ip,
             shop::config(&self.state).display()
         ));
+        let [prometheus, alertmanager] =
+            ["prometheus", "alertmanager"].map(|name| process(name, &self.state).address());
+        show(&format!("It is watched at http://{prometheus}, and alerts are at http://{alertmanager}\n"));
         Ok(())
     }
 
@@ -419,6 +428,7 @@ fn tiers(state: &Path, deploy: &Path) -> Vec<Tier> {
         vec![Box::new(shop::Shop::new(state))],
         // The address moves when nginx has answered what it has, so nobody waits for an answer from where it was.
         vec![Box::new(edge::Keepalived::new(state, deploy)), Box::new(edge::Nginx::new(state, deploy))],
+        vec![Box::new(watch::Watch::new(state, deploy))],
     ]
 }
 

@@ -63,7 +63,7 @@ pub struct Place {
     pub name: &'static str,
     pub host: &'static str,
     /// 0 when it does not listen.
-    port: u16,
+    pub port: u16,
     parts: &'static [Part],
 }
 
@@ -76,7 +76,7 @@ const MASTER: Part = Vote("Redis masters");
 const CONTROLLER: Part = Vote("Kafka controllers");
 const BROKER: Part = Copy("Kafka brokers");
 
-pub const PLACES: [Place; 26] = [
+pub const PLACES: [Place; 37] = [
     place("nginx-1", "app-1", 443, &[Copy("nginx")]),
     place("keepalived-1", "app-1", 0, &[Copy("the shared address")]),
     place("holdfast-1", "app-1", 8080, &[Copy("Holdfast")]),
@@ -103,6 +103,18 @@ pub const PLACES: [Place; 26] = [
     place("redis-4", "rk-2", 6380, &[Copy("Redis shard 1")]),
     place("kafka-2", "rk-2", 9092, &[BROKER]),
     place("controller-2", "rk-2", 9093, &[CONTROLLER]),
+    // What watches: the shop sells without it.
+    place("prometheus", "rk-2", 9090, &[]),
+    place("alertmanager", "rk-2", 9095, &[]),
+    place("mysqld-exporter", "rk-2", 9104, &[]),
+    place("redis-exporter", "rk-2", 9121, &[]),
+    place("blackbox-exporter", "rk-2", 9115, &[]),
+    place("node-exporter-1", "app-1", 9100, &[]),
+    place("node-exporter-2", "app-2", 9100, &[]),
+    place("node-exporter-3", "db-1", 9100, &[]),
+    place("node-exporter-4", "db-2", 9100, &[]),
+    place("node-exporter-5", "rk-1", 9100, &[]),
+    place("node-exporter-6", "rk-2", 9100, &[]),
 ];
 
 /// The process of this name, on its host.

@@ -36,10 +36,14 @@ impl Files {
         Self { config: config(state), program: state.join("program") }
     }
 
-    fn command(&self, command: &str, process: &Process) -> Result<Command, String> {
+    fn program(&self) -> Result<PathBuf, String> {
         let program = fs::read_to_string(&self.program)
             .map_err(|_| "no program is known: `cargo xtask lab up` comes first".to_owned())?;
-        let mut with_options = Command::new(program.trim());
+        Ok(PathBuf::from(program.trim()))
+    }
+
+    fn command(&self, command: &str, process: &Process) -> Result<Command, String> {
+        let mut with_options = Command::new(self.program()?);
         with_options.arg(command).args(["--listen", &process.address().to_string()]);
         // The file says it all.
         for (name, _) in std::env::vars_os() {
@@ -55,6 +59,14 @@ impl Files {
 /// The settings of the shop, for servers and for other commands.
 pub fn config(state: &Path) -> PathBuf {
     state.join("holdfast.toml")
+}
+
+/// The program that the lab runs.
+///
+/// # Errors
+/// None is known yet.
+pub fn program(state: &Path) -> Result<PathBuf, String> {
+    Files::new(state).program()
 }
 
 /// Has a program to run: the one that is named, or one that is built.

@@ -1,11 +1,10 @@
 //! What stands before the servers of the shop: nginx, and keepalived for the address that two hosts share.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::install::{Bundle, Programs, cache};
+use super::install::{Bundle, Programs, cache, write_launcher};
 use super::wait::{LIMIT, output};
 
 /// Tells the tests how to start nginx, which they do themselves.
@@ -74,15 +73,8 @@ pub fn ensure() -> Result<(String, String), String> {
 /// One program that stands for nginx with its loader.
 fn launcher(programs: &Programs) -> Result<String, String> {
     let Programs::Unpacked { .. } = programs else { return Ok("nginx".to_owned()) };
-    let command = programs.command("usr/sbin/nginx");
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let quoted = words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>();
     let path = cache()?.join("nginx/nginx");
-    let write = || {
-        fs::write(&path, format!("#!/bin/sh\nexec {} \"$@\"\n", quoted.join(" ")))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-    };
-    write().map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    write_launcher(&programs.command("usr/sbin/nginx"), &path)?;
     Ok(path.display().to_string())
 }
 

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,6 +66,20 @@ impl Programs {
 pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+/// Writes a file that does what the command does, for those who start programs by one name.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_launcher(command: &Command, path: &Path) -> Result<(), String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>();
+    let write = || {
+        fs::write(path, format!("#!/bin/sh\nexec {} \"$@\"\n", quoted.join(" ")))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    };
+    write().map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 /// The user's cache folder for programs.

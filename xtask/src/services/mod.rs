@@ -7,6 +7,7 @@ pub mod install;
 mod java;
 pub mod kafka;
 pub mod kafka_ask;
+pub mod monitoring;
 pub mod mysql;
 pub mod process;
 pub mod redis;
@@ -125,6 +126,7 @@ pub fn ensure() -> Result<Ensured, String> {
     ensured.environment.push(stripe_mock::ensure()?);
     ensured.environment.push(balancer::ensure()?);
     ensured.environment.push(chromium::ensure()?);
+    ensured.environment.push(monitoring::ensure()?);
     Ok(ensured)
 }
 

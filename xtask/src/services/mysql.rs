@@ -30,6 +30,7 @@ pub const USER: &str = "holdfast";
 /// For development and tests only.
 pub const PASSWORD: &str = "holdfast-dev";
 const REPLICATION_PASSWORD: &str = "replication-dev";
+pub const MONITOR_PASSWORD: &str = "monitor-dev";
 
 /// Longer paths are no addresses of sockets on Linux. Source: unix(7), `sun_path`.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -239,7 +240,11 @@ impl<'s> Server<'s> {
     pub fn statements(&self, file: &str, values: &[(&str, &str)]) -> Result<String, String> {
         let path = self.deploy.join(file);
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let passwords = [("PASSWORD", PASSWORD), ("REPLICATION_PASSWORD", REPLICATION_PASSWORD)];
+        let passwords = [
+            ("PASSWORD", PASSWORD),
+            ("REPLICATION_PASSWORD", REPLICATION_PASSWORD),
+            ("MONITOR_PASSWORD", MONITOR_PASSWORD),
+        ];
         let values = passwords.iter().chain(values);
         Ok(values.fold(text, |text, (name, value)| text.replace(&format!("${{{name}}}"), value)))
     }
