@@ -12,9 +12,11 @@ use crate::adapters::gateway::{self, HttpGateway, SimulatedGateway, StripeGatewa
 use crate::adapters::kafka::{self, KafkaLog};
 use crate::adapters::memory::{MemoryLock, MemoryStockGate};
 use crate::adapters::mysql::{self, MysqlConsumerStore, MysqlLedger, MysqlOutbox};
-use crate::adapters::redis::{RedisCluster, RedisLiveUpdates, RedisLock, RedisStockGate, RedisViewCache};
+use crate::adapters::redis::{
+    self, RedisCluster, RedisLiveUpdates, RedisLock, RedisStockGate, RedisViewCache,
+};
 use crate::adapters::smtp::SmtpMailer;
-use crate::adapters::sqlite::{LocalLog, OpenError, SqliteConsumerStore, SqliteLedger, SqliteOutbox};
+use crate::adapters::sqlite::{self, LocalLog, OpenError, SqliteConsumerStore, SqliteLedger, SqliteOutbox};
 use crate::adapters::webhook_sender::HttpWebhookSender;
 use crate::auth::{Forms, Passwords, Tokens};
 use crate::catalog::{Catalog, SharedViews};
@@ -29,6 +31,7 @@ use crate::ports::Unavailable;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::consumer_store::{ConsumerStore, Meaning};
 use crate::ports::event_log::{EventLog, Group};
+use crate::ports::examination::Finding;
 use crate::ports::ledger::Ledger;
 use crate::ports::lock::Lock;
 use crate::ports::outbox::{Backlog, Outbox};
@@ -615,6 +618,47 @@ fn greet_gateway(payments: Arc<dyn Payments>) {
             tracing::error!(%error, "the payment gateway does not answer, so nothing can be sold for now");
         }
     });
+}
+
+/// Asks the stores of a cluster, all at once, how they are set, each within `patience`. Those of one process are as this
+/// program sets them.
+///
+/// # Errors
+/// The configuration names no stores.
+pub async fn examine(
+    config: &Config,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<Vec<Finding>, BuildError> {
+    let BackEnds::Cluster(cluster) = BackEnds::of(config)? else { return Ok(Vec::new()) };
+    let of_log = async {
+        match &cluster.kafka {
+            Some(settings) => kafka::examine(settings, patience).await,
+            None => vec![Finding::warn(
+                "event log",
+                "events are kept in the ledger only: nobody is mailed, and no sales are counted",
+                "name Kafka in events.url",
+            )],
+        }
+    };
+    let (of_ledger, of_gate, of_log) = tokio::join!(
+        mysql::examine(&cluster.database, config.ledger.connections_max, clock, patience),
+        redis::examine(&cluster.redis, clock, patience),
+        of_log
+    );
+    Ok([of_ledger, of_gate, of_log].concat())
+}
+
+/// Whether the files of a shop of one process keep what was committed. They have been opened before: what is in them is
+/// ours.
+pub fn examine_files(config: &Config) -> Vec<Finding> {
+    let Ok(BackEnds::Embedded(files)) = BackEnds::of(config) else { return Vec::new() };
+    let gateway = match &files.gateway {
+        Gateway::File(file) => Some(&**file),
+        Gateway::Http(_) | Gateway::Stripe(_) => None,
+    };
+    let files: Vec<_> = [&*files.ledger, &*files.consumers].into_iter().chain(gateway).collect();
+    sqlite::examine(&files)
 }
 
 /// What the configuration names, checked before anything is made.

@@ -13,6 +13,7 @@
 //! * [`csv_input`] reads the files that `import` and `replay` take, [`load`] sends requests for
 //!   `replay` and `bench`;
 //! * [`audit`] proves afterwards that nothing was lost, sold twice or charged wrongly;
+//! * [`doctor`] finds what is wrong with the machine, the settings and the stores;
 //! * [`drill`] breaks a shop on purpose and holds what customers were promised against its stores;
 //! * [`cli`] holds one command a file.
 
@@ -29,6 +30,7 @@ pub mod consumers;
 pub mod csv_input;
 pub mod dashboard;
 pub mod data_dir;
+pub mod doctor;
 pub mod domain;
 pub mod drill;
 pub mod http;

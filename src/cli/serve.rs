@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use secrecy::SecretString;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::domain::{Currency, Money, NewProduct};
 use crate::http::api::register::{Credentials, open_account};
 use crate::http::{router, server, web};
 use crate::ports::ledger::{self, ProductError, ProductQuery};
-use crate::{shutdown, telemetry};
+use crate::{doctor, shutdown, telemetry};
 
 use super::{Common, output};
 
@@ -66,6 +66,11 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
     let stop = shutdown::requested().context("cannot listen for signals")?;
 
+    let refused = doctor::refusals(&config).await;
+    if !refused.is_empty() {
+        let lines = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        bail!("{lines} (holdfast doctor)");
+    }
     let limits = config.server.clone();
     let shop = Arc::new(App::build(config).await?);
     if !args.no_sample {

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod consumer_store;
 pub mod event_log;
+pub mod examination;
 pub mod ledger;
 pub mod live;
 pub mod lock;

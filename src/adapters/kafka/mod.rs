@@ -3,6 +3,7 @@
 //! Topics are keyed by saga, so that the events of one saga and topic stay in order. The client is librdkafka.
 
 mod consumer;
+mod examine;
 mod producer;
 mod topics;
 
@@ -22,6 +23,7 @@ use crate::ports::event_log::{DeadLetter, EventLog, Group, Place, Subscription};
 use consumer::KafkaSubscription;
 use producer::{Producer, Record};
 
+pub use examine::examine;
 pub use topics::{PARTITIONS, RETENTION};
 
 /// How long a broker may take to answer a question.

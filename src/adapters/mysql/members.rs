@@ -136,7 +136,8 @@ impl Settings {
         self.addresses.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn options(&self, (host, port): &(String, u16)) -> Opts {
+    /// How one of the members is connected to.
+    pub(super) fn options(&self, (host, port): &(String, u16)) -> Opts {
         let ssl = match &self.ca_file {
             Some(file) => SslOpts::default()
                 .with_root_certs(vec![file.clone().into()])

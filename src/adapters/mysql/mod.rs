@@ -10,6 +10,7 @@ mod confirm_orders;
 mod consumer_store;
 mod create_orders;
 mod error;
+mod examine;
 mod ledger;
 mod members;
 mod migrations;
@@ -25,6 +26,7 @@ mod waiting;
 mod webhooks;
 
 pub use consumer_store::MysqlConsumerStore;
+pub use examine::examine;
 pub use ledger::MysqlLedger;
 pub use members::{OpenError, Settings};
 pub use outbox::{Feed, MysqlOutbox};

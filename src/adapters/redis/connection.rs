@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
@@ -217,18 +218,43 @@ impl RedisCluster {
         channel: &str,
     ) -> Result<impl Stream<Item = String> + use<>, Unavailable> {
         let (host, port) = &self.nodes[turn % self.nodes.len()];
-        let settings = match &self.password {
-            Some(password) => RedisConnectionInfo::default().set_password(password.expose_secret()),
-            None => RedisConnectionInfo::default(),
-        };
-        let address = ConnectionAddr::Tcp(host.clone(), *port);
         let listening = async {
-            let info = address.into_connection_info()?.set_redis_settings(settings);
-            let mut listener = redis::Client::open(info)?.get_async_pubsub().await?;
+            let mut listener = self.client_of(host, *port)?.get_async_pubsub().await?;
             listener.subscribe(channel).await?;
             Ok(listener.into_on_message().filter_map(async |message| message.get_payload().ok()))
         };
         self.within_time(listening).await
+    }
+
+    /// Host and port of the nodes that the configuration names.
+    pub(super) fn nodes(&self) -> &[(String, u16)] {
+        &self.nodes
+    }
+
+    /// A connection to one node, for questions about itself.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub(super) async fn connection_to(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        self.client_of(host, port)?.get_multiplexed_async_connection().await
+    }
+
+    /// What an error says, without the password.
+    pub(super) fn said(&self, error: &RedisError) -> String {
+        hidden(error, self.password.as_ref())
+    }
+
+    fn client_of(&self, host: &str, port: u16) -> Result<redis::Client, RedisError> {
+        let settings = match &self.password {
+            Some(password) => RedisConnectionInfo::default().set_password(password.expose_secret()),
+            None => RedisConnectionInfo::default(),
+        };
+        let address = ConnectionAddr::Tcp(host.to_owned(), port);
+        redis::Client::open(address.into_connection_info()?.set_redis_settings(settings))
     }
 
     async fn within_time<T>(

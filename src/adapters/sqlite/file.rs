@@ -144,7 +144,7 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|error| error.extended_code)
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // The customers' index takes a page for almost every order of a sale, so pages are small; only a
     // new file takes the setting.
     connection.pragma_update(None, "page_size", 4_096)?;

@@ -7,6 +7,7 @@ mod confirm_orders;
 mod consumer_store;
 mod create_orders;
 mod customer_index;
+mod examine;
 mod file;
 mod key_filter;
 mod ledger;
@@ -23,6 +24,7 @@ mod webhooks;
 mod writer;
 
 pub use consumer_store::SqliteConsumerStore;
+pub use examine::examine;
 pub use file::{OpenError, StoreFile};
 pub use ledger::SqliteLedger;
 pub use local_log::LocalLog;

@@ -58,12 +58,12 @@ async fn diagnosis(site: &Site, url: &str) -> Value {
 async fn the_doctor_asks_the_gateway() {
     let site = Site::new();
     let gateway = site.gateway_process("127.0.0.1:0").await;
-    assert_eq!(diagnosis(&site, gateway.url()).await["ok"], true);
+    assert_eq!(diagnosis(&site, gateway.url()).await["verdict"], "ok");
     let url = gateway.url().to_owned();
     gateway.stop(Signal::TERM).await;
     let finding = diagnosis(&site, &url).await;
-    assert_eq!(finding["ok"], false);
-    assert!(finding["detail"].as_str().is_some_and(|detail| detail.contains("payments.url")), "{finding}");
+    assert_eq!(finding["verdict"], "fail");
+    assert!(finding["advice"].as_str().is_some_and(|advice| advice.contains("payments.url")), "{finding}");
 }
 
 #[tokio::test]

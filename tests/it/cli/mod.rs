@@ -5,6 +5,7 @@ mod catalogue;
 mod commands;
 mod dashboard;
 mod disks;
+mod doctor;
 mod drill;
 mod events;
 mod gateway;

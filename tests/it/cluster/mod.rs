@@ -4,6 +4,8 @@
 mod administration;
 mod buyers;
 mod connections;
+mod doctor;
+mod doctor_outages;
 mod event_commands;
 mod event_outages;
 mod outages;
