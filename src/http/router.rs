@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, patch, post};
 
 use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
-use super::{Shop, api, asyncapi, measure, openapi, web};
+use super::{Shop, api, asyncapi, follow, measure, openapi, web};
 
 /// The routes of the shop.
 pub fn router(shop: Shop) -> Router {
@@ -78,6 +78,7 @@ fn finished(router: Router<Shop>, shop: Shop) -> Router {
             Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")
         })
         .layer(from_fn(measure::measure))
+        .layer(from_fn_with_state(Arc::clone(&shop), follow::follow))
         .with_state(shop)
 }
 

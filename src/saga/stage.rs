@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 
-use crate::domain::{Phase, Reason, Saga};
+use crate::domain::{Outcome, Phase, Reason, Saga};
+use crate::ports::saga_watcher::Taken;
 
 use super::engine::Router;
 use super::steps::Step;
@@ -55,11 +57,15 @@ async fn work(step: Arc<dyn Step>, queue: Arc<Mutex<mpsc::Receiver<Run>>>, route
             }
         }
         if !acting.sagas.is_empty() {
+            let began = Instant::now();
             let outcomes = step.act(&mut acting.sagas).await;
+            acting.show(&*step, false, began, &outcomes, &router);
             acting.route(outcomes, &router);
         }
         if !undoing.sagas.is_empty() {
+            let began = Instant::now();
             let outcomes = step.undo(&mut undoing.sagas, &undoing.reasons).await;
+            undoing.show(&*step, true, began, &outcomes, &router);
             undoing.route(outcomes, &router);
         }
     }
@@ -79,7 +85,15 @@ impl Batch {
         self.tickets.push(run.ticket);
     }
 
-    fn route(self, outcomes: Vec<crate::domain::Outcome>, router: &Arc<Router>) {
+    /// Shows what came of a step to whoever watches.
+    fn show(&self, step: &dyn Step, undone: bool, began: Instant, outcomes: &[Outcome], router: &Router) {
+        if let Some(watcher) = &router.ports.watcher {
+            let took = began.elapsed();
+            watcher.stepped(Taken { step: step.name(), undone, took, sagas: &self.sagas, outcomes });
+        }
+    }
+
+    fn route(self, outcomes: Vec<Outcome>, router: &Arc<Router>) {
         debug_assert_eq!(self.sagas.len(), outcomes.len(), "a step answers for every saga");
         for ((saga, ticket), outcome) in self.sagas.into_iter().zip(self.tickets).zip(outcomes) {
             router.route(Run { saga, ticket }, outcome);

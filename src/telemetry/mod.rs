@@ -1,6 +1,9 @@
-//! What a process tells those who run it: [`logs`] to standard error, and figures for Prometheus.
+//! What a process tells those who run it: [`logs`] to standard error, [`traces`] to a collector, and figures for
+//! Prometheus. [`request`] is what all of them know of a request.
 
 mod logs;
+pub mod request;
+pub mod traces;
 
 use std::sync::OnceLock;
 
@@ -8,6 +11,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::config::Log;
 use crate::http::measure;
+
+pub use traces::Traces;
 
 static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
 
