@@ -41,6 +41,7 @@ use crate::ports::webhooks::WebhookStore;
 use crate::rate_limit::RateLimits;
 use crate::saga::{Engine, GateKeeper, Ports};
 use crate::stock_room::StockRoom;
+use crate::telemetry::Traces;
 use crate::worker::{self, check_books, relay_outbox, send_mails, send_webhooks, watch_backlog, watch_sagas};
 
 /// Connections that a command which runs beside the servers may open to a database.
@@ -95,6 +96,13 @@ pub struct Shared {
     views: SharedViews,
 }
 
+/// How groups of this server read the event log.
+#[derive(Clone)]
+struct Reading {
+    courtesy: Courtesy,
+    traces: Traces,
+}
+
 /// A running shop without its web server.
 pub struct App {
     pub config: Config,
@@ -109,6 +117,7 @@ pub struct App {
     pub forms: Forms,
     pub limits: Arc<RateLimits>,
     pub passwords: Passwords,
+    pub traces: Traces,
     background: Mutex<worker::Workers>,
     stopping: AtomicBool,
     pub stores: Stores,
@@ -127,6 +136,8 @@ pub enum BuildError {
     Setting(&'static str),
     #[error("configuration: {0}")]
     Mail(String),
+    #[error("configuration: traces cannot be sent: {0}")]
+    Traces(String),
     #[error(transparent)]
     Database(#[from] mysql::OpenError),
     #[error("{} is missing, which belongs to the shop", path.display())]
@@ -290,6 +301,7 @@ impl Stores {
         catalog: &Catalog,
         live: &Live,
         engine: &Arc<Engine>,
+        traces: &Traces,
     ) -> Result<Vec<JoinHandle<()>>, BuildError> {
         let stock = Arc::clone(&live.stock);
         let mut tasks = vec![tokio::spawn(catalog.clone().listen(move |id| stock.look_at(id)))];
@@ -308,34 +320,36 @@ impl Stores {
             let engine = Arc::clone(engine);
             Courtesy::to_buyers(move || engine.in_flight() >= MANY_BUYERS)
         };
+        let reading = Reading { courtesy, traces: traces.clone() };
         for role in &config.roles {
             match role {
                 Role::Http | Role::Saga => {}
                 Role::Relay => {
                     let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner).take();
                     tasks.extend(self.backlog.clone().zip(committed).map(|(backlog, committed)| {
-                        let (log, clock) = (Arc::clone(log), Arc::clone(clock));
+                        let (log, clock, traces) = (Arc::clone(log), Arc::clone(clock), traces.clone());
                         tokio::spawn(relay_outbox::run(relay_outbox::Relay {
                             backlog,
                             log,
                             clock,
+                            traces,
                             committed,
                         }))
                     }));
                 }
                 Role::Inventory => {
                     let inventory = Inventory { catalog: catalog.clone() };
-                    tasks.push(self.start_group(log, Group::Inventory, Arc::new(inventory), &courtesy));
+                    tasks.push(self.start_group(log, Group::Inventory, Arc::new(inventory), &reading));
                 }
                 Role::Notification => {
-                    tasks.push(self.start_stored(log, Group::Notification, notification::meaning, &courtesy));
+                    tasks.push(self.start_stored(log, Group::Notification, notification::meaning, &reading));
                     tasks.extend(self.start_post(config)?);
                 }
                 Role::Analytics => {
-                    tasks.push(self.start_stored(log, Group::Analytics, analytics::meaning, &courtesy));
+                    tasks.push(self.start_stored(log, Group::Analytics, analytics::meaning, &reading));
                 }
                 Role::Coordination => {
-                    tasks.push(self.start_stored(log, Group::Coordination, coordination::meaning, &courtesy));
+                    tasks.push(self.start_stored(log, Group::Coordination, coordination::meaning, &reading));
                     let (store, ledger) = (Arc::clone(&self.consumers), Arc::clone(&self.ledger));
                     let patience = coordination::Patience {
                         stopped_after: Duration::from_millis(config.events.stopped_after_ms),
@@ -359,7 +373,7 @@ impl Stores {
                     tasks.push(tokio::spawn(check_books::run(books, every)));
                 }
                 Role::Webhooks => {
-                    tasks.push(self.start_stored(log, Group::Webhooks, webhooks::meaning, &courtesy));
+                    tasks.push(self.start_stored(log, Group::Webhooks, webhooks::meaning, &reading));
                     tasks.push(tokio::spawn(send_webhooks::run(Arc::new(send_webhooks::Webhooks {
                         store: Arc::clone(&self.webhooks),
                         ledger: Arc::clone(&self.ledger),
@@ -377,10 +391,11 @@ impl Stores {
         log: &Arc<dyn EventLog>,
         group: Group,
         consumer: Arc<dyn Consumer>,
-        courtesy: &Courtesy,
+        reading: &Reading,
     ) -> JoinHandle<()> {
         let (log, clock) = (Arc::clone(log), Arc::clone(&self.clock));
-        tokio::spawn(consumers::run(group, consumer, log, clock, courtesy.clone()))
+        let Reading { courtesy, traces } = reading.clone();
+        tokio::spawn(consumers::run(group, consumer, log, clock, courtesy, traces))
     }
 
     fn start_stored(
@@ -388,10 +403,10 @@ impl Stores {
         log: &Arc<dyn EventLog>,
         group: Group,
         meaning: Meaning,
-        courtesy: &Courtesy,
+        reading: &Reading,
     ) -> JoinHandle<()> {
         let (store, clock) = (Arc::clone(&self.consumers), Arc::clone(&self.clock));
-        self.start_group(log, group, Arc::new(Stored { group, meaning, store, clock }), courtesy)
+        self.start_group(log, group, Arc::new(Stored { group, meaning, store, clock }), reading)
     }
 
     /// Mails are sent where there is a mail server.
@@ -515,8 +530,10 @@ impl App {
             Some(secret) => secret.clone(),
             None => DataDir::new(&config.data_dir).token_secret(&**clock)?,
         };
+        let traces = Traces::start(&config.traces, clock.new_instance_id()).map_err(BuildError::Traces)?;
         let ports =
-            Ports::new(Arc::clone(ledger), Arc::clone(&gate), lock, Arc::clone(payments), Arc::clone(clock));
+            Ports::new(Arc::clone(ledger), Arc::clone(&gate), lock, Arc::clone(payments), Arc::clone(clock))
+                .watched_by(Arc::new(traces.clone()));
         // From here on nothing that customers do is missed.
         let news = stores.simulated.as_ref().map(|gateway| gateway.news());
         let engine = Engine::start(ports.clone(), config.engine());
@@ -554,7 +571,7 @@ impl App {
         if config.roles.contains(&Role::Http) || config.roles.contains(&Role::Saga) {
             background.extend(dashboard.start());
         }
-        background.extend(stores.start_event_roles(&config, &catalog, &live, &engine)?);
+        background.extend(stores.start_event_roles(&config, &catalog, &live, &engine, &traces)?);
         background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
         background.push(tokio::spawn(worker::watch_process::run(Arc::clone(&engine))));
         let background = Mutex::new(worker::Workers::new(background));
@@ -571,6 +588,7 @@ impl App {
             forms,
             limits,
             passwords: Passwords::default(),
+            traces,
             background,
             stopping: AtomicBool::new(false),
             stores,
@@ -608,6 +626,7 @@ impl App {
             Ok(Err(error)) => tracing::warn!(%error, "the others were not told that this server ends"),
             Err(_) => tracing::warn!("the others were not told in time that this server ends"),
         }
+        self.traces.close().await;
     }
 }
 
@@ -732,13 +751,15 @@ impl ClusterBackEnds {
         let events = &config.events;
         let kafka = match &*events.url {
             OUTBOX => None,
-            url => Some(kafka::Settings::parse(url, &events.prefix, events.replication.into()).map_err(
-                |why| BuildError::Url {
+            url => {
+                let settings = kafka::Settings::parse(url, &events.prefix, events.replication.into());
+                let settings = settings.map_err(|why| BuildError::Url {
                     setting: "events.url",
                     url: "kafka://…".to_owned(),
                     why: why.to_owned(),
-                },
-            )?),
+                })?;
+                Some(kafka::Settings { sampling: config.traces.sampling(), ..settings })
+            }
         };
         Ok(Self { database, redis, views, gateway, kafka })
     }

@@ -12,8 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::adapters::gateway::{Faults, Patience};
-use crate::domain::Tries;
+use crate::domain::{Sampling, Tries};
 use crate::saga::{EngineConfig, PurchaseLock};
+use crate::telemetry::traces;
 use crate::worker::Schedule;
 
 /// Connections to a database that are left to `audit`, `import` and the like.
@@ -43,6 +44,7 @@ pub struct Config {
     pub mail: Mail,
     pub log: Log,
     pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 /// What a server does.
@@ -213,6 +215,21 @@ pub enum LogFormat {
     Json,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    pub ratio: f64,
+}
+
+impl Traces {
+    /// Which orders are traced, where any are.
+    pub fn sampling(&self) -> Option<Sampling> {
+        self.url.as_ref().map(|_| Sampling::new(self.ratio))
+    }
+}
+
 /// What flags say; it wins over everything else.
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct Flags {
@@ -317,6 +334,12 @@ impl Config {
         {
             return Err("auth.secret has to be at least 32 characters long".into());
         }
+        if let Some(url) = &self.traces.url {
+            traces::check(url).map_err(|why| format!("traces.url: {why}"))?;
+        }
+        if !(0.0..=1.0).contains(&self.traces.ratio) {
+            return Err("traces.ratio has to be between 0 and 1".into());
+        }
         self.payments.faults.check().map_err(|why| format!("payments.faults: {why}"))
     }
 
@@ -397,6 +420,8 @@ mod tests {
             ("payments.faults.late_rate = 1.5", "rates"),
             ("payments.faults.needs_customer_rate = -0.1", "rates"),
             ("payments.customer_within_ms = 0", "payments.customer_within_ms"),
+            ("traces.url = 'localhost:4318'", "traces.url"),
+            ("traces.ratio = 1.5", "traces.ratio"),
         ] {
             std::fs::write(&file, text).expect("written");
             let error = Config::load(Some(&file), &Flags::default()).expect_err("a mistake");

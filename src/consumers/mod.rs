@@ -20,6 +20,7 @@ use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::consumer_store::{ConsumerStore, Meaning};
 use crate::ports::event_log::{DeadLetter, EventLog, Group, Message, Subscription};
+use crate::telemetry::Traces;
 
 /// Messages taken in at once.
 const BATCH: usize = 500;
@@ -90,12 +91,14 @@ pub async fn run(
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     courtesy: Courtesy,
+    traces: Traces,
 ) {
     let mut back_off = BackOff::new(clock);
     loop {
         match log.subscribe(group).await {
             Ok(mut subscription) => {
-                let reading = Reading { group, consumer: &*consumer, log: &*log, courtesy: &courtesy };
+                let (courtesy, traces) = (&courtesy, &traces);
+                let reading = Reading { group, consumer: &*consumer, log: &*log, courtesy, traces };
                 let Err(error) = reading.run(&mut *subscription, &mut back_off).await;
                 tracing::warn!(%group, %error, "reading the event log was interrupted");
             }
@@ -110,6 +113,7 @@ struct Reading<'a> {
     consumer: &'a dyn Consumer,
     log: &'a dyn EventLog,
     courtesy: &'a Courtesy,
+    traces: &'a Traces,
 }
 
 impl Reading<'_> {
@@ -119,16 +123,20 @@ impl Reading<'_> {
         subscription: &mut dyn Subscription,
         back_off: &mut BackOff,
     ) -> Result<std::convert::Infallible, Unavailable> {
-        let Self { group, consumer, log, courtesy } = *self;
+        let Self { group, consumer, log, courtesy, traces } = *self;
         let mut unsaid_since = None;
         loop {
             let messages = subscription.next(BATCH, LISTEN).await?;
             back_off.reset();
             let began = Instant::now();
             let mut events = Vec::with_capacity(messages.len());
+            let mut publications = Vec::with_capacity(messages.len());
             for message in messages {
                 match message.content {
-                    Ok(event) => events.push(event),
+                    Ok(event) => {
+                        events.push(event);
+                        publications.push(message.publication);
+                    }
                     Err(_) => bury(group, log, message, back_off).await,
                 }
             }
@@ -138,6 +146,7 @@ impl Reading<'_> {
                 back_off.pause().await;
             }
             back_off.reset();
+            traces.taken_in(group, events.iter().zip(publications), began.elapsed());
             metrics::counter!("holdfast_consumed_events_total", "group" => group.as_str()).increment(count);
             // Also what was of no interest to the group is behind it now. While that cannot be said it reads on: what
             // it is given twice has no second effect.
@@ -165,7 +174,7 @@ async fn take_in(consumer: &dyn Consumer, events: &[Event]) -> Result<(), Unavai
 
 /// Puts a message aside that cannot be decoded.
 async fn bury(group: Group, log: &dyn EventLog, message: Message, back_off: &mut BackOff) {
-    let Message { topic, place, content: Err((reason, payload)) } = message else { return };
+    let Message { topic, place, content: Err((reason, payload)), .. } = message else { return };
     tracing::error!(%group, topic = topic.as_str(), ?place, %reason, "a message is put aside");
     let (group, reason) = (group.to_string(), reason.to_string());
     let letter = DeadLetter { topic: topic.as_str(), place, group, reason, payload };

@@ -13,6 +13,7 @@ pub mod order;
 pub mod product;
 pub mod saga;
 pub mod time;
+pub mod trace;
 
 pub use event::{Event, EventBody, SoldLine, Topic};
 pub use hold::{Hold, Shelf, StockChange};
@@ -25,3 +26,4 @@ pub use saga::{
     Tries, next_look,
 };
 pub use time::Timestamp;
+pub use trace::{Sampling, TraceContext};

@@ -97,6 +97,29 @@ pub enum Outcome {
     Lost,
 }
 
+impl Outcome {
+    /// Its name in traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Rejected(_) => "rejected",
+            Self::NotYet(_) => "not_yet",
+            Self::Unknown => "unknown",
+            Self::Waits => "waits",
+            Self::GivenUp(_) => "given_up",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Why nothing came of it, where that is known.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Rejected(reason) | Self::NotYet(reason) | Self::GivenUp(reason) => Some(reason),
+            Self::Done | Self::Unknown | Self::Waits | Self::Lost => None,
+        }
+    }
+}
+
 /// Where a saga stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {

@@ -22,6 +22,7 @@ use crate::domain::{Digest, OrderId, ProductId, UserId};
 use crate::ports::Unavailable;
 use crate::ports::ledger::Role;
 use crate::ports::webhooks::EndpointId;
+use crate::telemetry::request;
 
 use super::Shop;
 use super::problem::{Kind, Problem};
@@ -263,7 +264,9 @@ impl FromRequestParts<Shop> for OrderPath {
 
     async fn from_request_parts(parts: &mut Parts, shop: &Shop) -> Result<Self, Problem> {
         let id = path_segment(parts, shop).await?.parse();
-        id.map(Self).map_err(|_| Problem::new(Kind::NotFound, "There is no such order."))
+        let id = id.map_err(|_| Problem::new(Kind::NotFound, "There is no such order."))?;
+        request::is_about(id);
+        Ok(Self(id))
     }
 }
 

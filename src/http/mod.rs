@@ -2,11 +2,13 @@
 //!
 //! [`router`] has every route in one place, [`api`] one file an operation, [`problem`] every
 //! error that can be answered, [`extract`] what a handler may ask of a request, [`server`] the
-//! connections, [`rate_limit`] who may ask for more, [`measure`] how long each route takes, [`web`] the pages that people see. [`gateway`] is another server: the simulated payment gateway.
+//! connections, [`rate_limit`] who may ask for more, [`measure`] how long each route takes, [`follow`] what is known of a
+//! request, [`web`] the pages that people see. [`gateway`] is another server: the simulated payment gateway.
 
 pub mod api;
 mod asyncapi;
 pub mod extract;
+mod follow;
 pub mod gateway;
 pub mod measure;
 pub mod openapi;

@@ -12,7 +12,7 @@ use axum::routing::{get, patch, post};
 use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
-use super::{Shop, api, asyncapi, measure, openapi, rate_limit, web};
+use super::{Shop, api, asyncapi, follow, measure, openapi, rate_limit, web};
 
 /// The routes of the shop.
 pub fn router(shop: Shop) -> Router {
@@ -84,6 +84,7 @@ fn finished(router: Router<Shop>, shop: Shop) -> Router {
             Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")
         })
         .layer(from_fn(measure::measure))
+        .layer(from_fn_with_state(Arc::clone(&shop), follow::follow))
         .with_state(shop)
 }
 

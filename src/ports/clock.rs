@@ -1,6 +1,6 @@
 //! Time and randomness. The only place of the program that asks the operating system for either.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rand::Rng as _;
 use uuid::Uuid;
@@ -26,6 +26,12 @@ pub trait Clock: Send + Sync {
     fn secret(&self) -> [u8; 32];
 }
 
+/// The present moment as exactly as the machine knows it. For what is shown to people, and decides nothing.
+#[expect(clippy::disallowed_methods, reason = "this is the port that the rest of the program uses")]
+pub fn moment() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The clock of the operating system.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct SystemClock;
@@ -33,8 +39,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the port that the rest of the program uses")]
     fn now(&self) -> Timestamp {
-        let since_epoch =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 

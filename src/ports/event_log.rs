@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::domain::cloud_event::Undecodable;
 use crate::domain::order::UnknownWord;
-use crate::domain::{Event, Topic};
+use crate::domain::{Event, Topic, TraceContext};
 
 use super::Unavailable;
 
@@ -84,6 +84,8 @@ pub struct Message {
     pub place: Place,
     /// What it says, or why nobody can tell and its bytes.
     pub content: Result<Event, (Undecodable, Vec<u8>)>,
+    /// That it was published, where whoever did it says so.
+    pub publication: Option<TraceContext>,
 }
 
 /// A message that cannot be decoded, put aside for a person to look at.

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mailer;
 pub mod outbox;
 pub mod payments;
+pub mod saga_watcher;
 pub mod stock_gate;
 pub mod view_cache;
 pub mod webhooks;

@@ -18,6 +18,7 @@ use crate::ports::clock::Clock;
 use crate::ports::ledger::{Ledger, SagaError, SagaRef};
 use crate::ports::lock::Lock;
 use crate::ports::payments::Payments;
+use crate::ports::saga_watcher::SagaWatcher;
 use crate::ports::stock_gate::StockGate;
 
 use super::gate_keeper::GateKeeper;
@@ -45,6 +46,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     pub locks: ProductLocks,
     pub keeper: Arc<GateKeeper>,
+    /// Is told what is done, where somebody wants to know.
+    pub watcher: Option<Arc<dyn SagaWatcher>>,
 }
 
 impl Ports {
@@ -59,7 +62,13 @@ impl Ports {
         let locks = ProductLocks::new(lock, Arc::clone(&clock));
         let (of_ledger, of_gate) = (Arc::clone(&ledger), Arc::clone(&gate));
         let keeper = Arc::new(GateKeeper::new(of_ledger, of_gate, locks.clone(), Arc::clone(&clock)));
-        Self { ledger, gate, payments, clock, locks, keeper }
+        Self { ledger, gate, payments, clock, locks, keeper, watcher: None }
+    }
+
+    /// The same with somebody who is told what is done.
+    #[must_use]
+    pub fn watched_by(self, watcher: Arc<dyn SagaWatcher>) -> Self {
+        Self { watcher: Some(watcher), ..self }
     }
 }
 
@@ -144,6 +153,22 @@ pub enum PurchaseAnswer {
     Busy,
     /// No answer yet, and no order that is known of: the same key tells later.
     TimedOut,
+}
+
+impl PurchaseAnswer {
+    /// The order, where there is one.
+    pub fn order(&self) -> Option<&Arc<Order>> {
+        match self {
+            Self::Pending(order)
+            | Self::Ended(
+                Answer::Order(order)
+                | Answer::Elsewhere(order)
+                | Answer::Stuck(order)
+                | Answer::NeedsCustomer(order, _),
+            ) => Some(order),
+            Self::Ended(Answer::Refused(_)) | Self::KeyReused | Self::Busy | Self::TimedOut => None,
+        }
+    }
 }
 
 /// The engine of one process.
@@ -252,6 +277,9 @@ impl Engine {
                     return Ok(self.settled(&purchase, until).await?.unwrap_or(PurchaseAnswer::KeyReused));
                 }
                 Admission::Driver(ticket) => {
+                    if let Some(watcher) = &router.ports.watcher {
+                        watcher.began(id);
+                    }
                     let locks = self.lock_products(&purchase).await?;
                     let standing = ticket.subscribe();
                     let driver = Driver { instance: router.instance, epoch: 1 };

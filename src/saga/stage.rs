@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use crate::domain::{Outcome, Phase, Reason, Saga, StepName};
+use crate::domain::{Outcome, Phase, Reason, Saga};
+use crate::ports::saga_watcher::Taken;
 
 use super::engine::Router;
 use super::steps::Step;
-use super::tally::{Action, count_batch};
+use super::tally::count_step;
 use super::ticket::Ticket;
 
 /// A saga on its way, with its ticket.
@@ -57,14 +58,16 @@ async fn work(step: Arc<dyn Step>, queue: Arc<Mutex<mpsc::Receiver<Run>>>, route
             }
         }
         if !acting.sagas.is_empty() {
-            let begun = Instant::now();
+            let began = Instant::now();
             let outcomes = step.act(&mut acting.sagas).await;
-            acting.route(outcomes, begun, (step.name(), Action::Act), &router);
+            acting.show(&*step, false, began, &outcomes, &router);
+            acting.route(outcomes, &router);
         }
         if !undoing.sagas.is_empty() {
-            let begun = Instant::now();
+            let began = Instant::now();
             let outcomes = step.undo(&mut undoing.sagas, &undoing.reasons).await;
-            undoing.route(outcomes, begun, (step.name(), Action::Undo), &router);
+            undoing.show(&*step, true, began, &outcomes, &router);
+            undoing.route(outcomes, &router);
         }
     }
 }
@@ -83,16 +86,18 @@ impl Batch {
         self.tickets.push(run.ticket);
     }
 
-    /// Hands the batch on, after what it had done since `begun`.
-    fn route(
-        self,
-        outcomes: Vec<Outcome>,
-        begun: Instant,
-        (step, action): (StepName, Action),
-        router: &Arc<Router>,
-    ) {
+    /// Counts what came of a step, and shows it to whoever watches.
+    fn show(&self, step: &dyn Step, undone: bool, began: Instant, outcomes: &[Outcome], router: &Router) {
+        let took = began.elapsed();
+        let taken = Taken { step: step.name(), undone, took, sagas: &self.sagas, outcomes };
+        count_step(&taken);
+        if let Some(watcher) = &router.ports.watcher {
+            watcher.stepped(taken);
+        }
+    }
+
+    fn route(self, outcomes: Vec<Outcome>, router: &Arc<Router>) {
         debug_assert_eq!(self.sagas.len(), outcomes.len(), "a step answers for every saga");
-        count_batch(step, action, begun.elapsed(), &outcomes);
         for ((saga, ticket), outcome) in self.sagas.into_iter().zip(self.tickets).zip(outcomes) {
             router.route(Run { saga, ticket }, outcome);
         }

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::{
-    Ending, Order, OrderStatus, Outcome, Phase, ProductId, Reason, Refusal, Saga, StepName, Timestamp,
-};
+use crate::domain::{Ending, Order, OrderStatus, Phase, ProductId, Reason, Refusal, Saga, Timestamp};
 use crate::ports::Unavailable;
+use crate::ports::saga_watcher::Taken;
 
 use super::engine::PurchaseAnswer;
 use super::ticket::Answer;
@@ -54,46 +53,20 @@ impl Tally {
     }
 }
 
-/// What a step does with a batch.
-#[derive(Clone, Copy)]
-pub(super) enum Action {
-    Act,
-    Undo,
-}
-
-const OUTCOMES: [&str; 7] = ["done", "rejected", "not_yet", "unknown", "waits", "given_up", "lost"];
-
-fn named(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Rejected(_) => "rejected",
-        Outcome::NotYet(_) => "not_yet",
-        Outcome::Unknown => "unknown",
-        Outcome::Waits => "waits",
-        Outcome::GivenUp(_) => "given_up",
-        Outcome::Lost => "lost",
-    }
-}
-
 /// Counts what a step did with one batch, and how long that took.
-pub(super) fn count_batch(step: StepName, action: Action, took: Duration, outcomes: &[Outcome]) {
-    let step = step.as_str();
-    let action = match action {
-        Action::Act => "act",
-        Action::Undo => "undo",
-    };
+pub(super) fn count_step(taken: &Taken<'_>) {
+    let (step, action) = (taken.step.as_str(), if taken.undone { "undo" } else { "act" });
     metrics::histogram!("holdfast_saga_step_duration_seconds", "step" => step, "action" => action)
-        .record(took);
+        .record(taken.took);
     metrics::histogram!("holdfast_saga_batch_size", "step" => step, "action" => action)
-        .record(outcomes.len() as f64);
-    for outcome in OUTCOMES {
-        let count = outcomes.iter().filter(|one| named(one) == outcome).count();
-        if count > 0 {
-            metrics::counter!(
-                "holdfast_saga_step_outcomes_total", "step" => step, "action" => action, "outcome" => outcome
-            )
-            .increment(count as u64);
-        }
+        .record(taken.outcomes.len() as f64);
+    // Run by run: most batches have one outcome only.
+    for outcomes in taken.outcomes.chunk_by(|a, b| a.as_str() == b.as_str()) {
+        let outcome = outcomes[0].as_str();
+        metrics::counter!(
+            "holdfast_saga_step_outcomes_total", "step" => step, "action" => action, "outcome" => outcome
+        )
+        .increment(outcomes.len() as u64);
     }
 }
 

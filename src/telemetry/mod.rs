@@ -1,13 +1,18 @@
-//! What a process tells those who run it: [`logs`] to standard error, and [`metrics`] for Prometheus.
+//! What a process tells those who run it: [`logs`] to standard error, [`traces`] to a collector, and [`metrics`] for
+//! Prometheus. [`request`] is what all of them know of a request.
 
 mod logs;
 pub mod metrics;
+pub mod request;
+pub mod traces;
 
 use std::sync::{LazyLock, OnceLock};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::Config;
+
+pub use traces::Traces;
 
 static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
 

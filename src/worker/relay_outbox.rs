@@ -17,6 +17,7 @@ use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::event_log::EventLog;
 use crate::ports::outbox::{Backlog, EntryKey};
+use crate::telemetry::Traces;
 
 /// Entries that may wait in memory.
 pub const ROOM: usize = 4_096;
@@ -35,6 +36,7 @@ pub struct Relay {
     pub backlog: Arc<dyn Backlog>,
     pub log: Arc<dyn EventLog>,
     pub clock: Arc<dyn Clock>,
+    pub traces: Traces,
     /// Entries of this server's commits.
     pub committed: mpsc::Receiver<Vec<Event>>,
 }
@@ -157,7 +159,11 @@ impl Relay {
             if now.is_empty() {
                 break;
             }
+            let publishing = self.traces.publishing(&now);
             self.log.publish(now).await?;
+            if let Some(publishing) = publishing {
+                publishing.done();
+            }
         }
         self.backlog.mark_sent(&keys).await?;
         metrics::counter!("holdfast_relay_sent_events_total").increment(count as u64);

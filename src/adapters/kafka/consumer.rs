@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::domain::{Topic, cloud_event};
+use crate::domain::{Topic, TraceContext, cloud_event};
 use crate::ports::Unavailable;
 use crate::ports::event_log::{Group, Message, Place, Subscription};
 
-use super::Settings;
+use super::{Settings, TRACE_PARENT};
 
 /// One member of a group.
 pub struct KafkaSubscription {
@@ -88,8 +88,15 @@ impl KafkaSubscription {
         }
         let payload = message.payload().unwrap_or_default();
         let content = cloud_event::decode(payload).map_err(|why| (why, payload.to_owned()));
-        Some(Message { topic, place: Place { partition, offset }, content })
+        let publication = message.headers().and_then(publication);
+        Some(Message { topic, place: Place { partition, offset }, content, publication })
     }
+}
+
+/// Where the producer says in which trace it has published a message.
+fn publication(headers: &BorrowedHeaders) -> Option<TraceContext> {
+    let header = headers.iter().find(|header| header.key == TRACE_PARENT)?;
+    TraceContext::parse(std::str::from_utf8(header.value?).ok()?)
 }
 
 /// Whether the client gets over it by itself.

@@ -16,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::domain::{Event, Topic, cloud_event};
+use crate::domain::{Event, Sampling, Topic, TraceContext, cloud_event};
 use crate::ports::Unavailable;
 use crate::ports::event_log::{DeadLetter, EventLog, Group, Place, Subscription};
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub prefix: String,
     /// Brokers that keep a copy of each message.
     pub replication: i32,
+    /// Which orders are traced; messages do not say it where none are.
+    pub sampling: Option<Sampling>,
 }
 
 impl Settings {
@@ -65,7 +67,7 @@ impl Settings {
         if !plain(prefix) {
             return Err("the prefix has letters, digits, and . _ - only");
         }
-        Ok(Self { brokers: brokers.to_owned(), prefix: prefix.to_owned(), replication })
+        Ok(Self { brokers: brokers.to_owned(), prefix: prefix.to_owned(), replication, sampling: None })
     }
 
     fn client(&self) -> ClientConfig {
@@ -157,6 +159,10 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Unavaila
     Ok(topics.map(rdkafka::metadata::MetadataPartition::id).collect())
 }
 
+/// Says in which trace a message was published.
+/// Source: W3C Trace Context, and its use by OpenTelemetry's semantic conventions for messaging.
+const TRACE_PARENT: &str = "traceparent";
+
 const REASON: &str = "reason";
 const GROUP: &str = "group";
 const TOPIC: &str = "topic";
@@ -204,13 +210,19 @@ impl EventLog for KafkaLog {
     }
 
     async fn publish(&self, events: Vec<Event>) -> Result<(), Unavailable> {
-        let headers = OwnedHeaders::new()
-            .insert(Header { key: "content-type", value: Some(cloud_event::CONTENT_TYPE) });
+        let headers = |event: &Event| {
+            let content_type = Header { key: "content-type", value: Some(cloud_event::CONTENT_TYPE) };
+            let headers = OwnedHeaders::new().insert(content_type);
+            let Some(sampling) = self.settings.sampling else { return headers };
+            let (saga, sequence) = (event.saga_id, event.sequence);
+            let publication = TraceContext::of_event(saga, sequence, sampling.takes(saga)).to_string();
+            headers.insert(Header { key: TRACE_PARENT, value: Some(&publication) })
+        };
         let record = |event: &Event| Record {
             topic: self.settings.topic(event.body.topic()),
             key: cloud_event::key(event.saga_id),
             payload: cloud_event::encode(event),
-            headers: headers.clone(),
+            headers: headers(event),
         };
         self.producer.send(events.iter().map(record).collect()).await
     }

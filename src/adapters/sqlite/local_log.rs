@@ -47,6 +47,11 @@ struct LocalSubscription {
     committed: Position,
 }
 
+fn message(topic: Topic, place: Place, content: Result<Event, (Undecodable, Vec<u8>)>) -> Message {
+    // What is committed is there: nobody has to publish it.
+    Message { topic, place, content, publication: None }
+}
+
 #[async_trait]
 impl Subscription for LocalSubscription {
     async fn next(&mut self, limit: usize, patience: Duration) -> Result<Vec<Message>, Unavailable> {
@@ -68,11 +73,11 @@ impl Subscription for LocalSubscription {
                     events
                         .into_iter()
                         .filter(|event| topics.contains(&event.body.topic()))
-                        .map(|event: Event| Message { topic: event.body.topic(), place, content: Ok(event) }),
+                        .map(|event: Event| message(event.body.topic(), place, Ok(event))),
                 ),
                 Err((error, bytes)) => {
                     let content = Err((Undecodable::NotAnEvent(error.to_string()), bytes));
-                    messages.push(Message { topic: Topic::Order, place, content });
+                    messages.push(message(Topic::Order, place, content));
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::http::extract::{Customer, IdempotencyKey, Json, Object, text};
 use crate::http::problem::{Kind, Problem};
 use crate::http::rate_limit::too_many;
 use crate::saga::{Answer, PurchaseAnswer};
+use crate::telemetry::request;
 
 use super::{located, located_with};
 
@@ -110,7 +111,11 @@ pub async fn buy(
         at,
         deadline: at.plus(shop.config.engine().answer_within),
     };
-    Ok(shop.engine.purchase(purchase).await?)
+    let answer = shop.engine.purchase(purchase).await?;
+    if let Some(order) = answer.order() {
+        request::is_about(order.id);
+    }
+    Ok(answer)
 }
 
 /// What a buyer is told.

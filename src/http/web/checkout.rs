@@ -6,12 +6,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
-use crate::domain::{Currency, Money, Order};
+use crate::domain::{Currency, Money};
 use crate::http::Shop;
 use crate::http::api::create_order::{self, Wanted};
 use crate::http::extract::IdempotencyKey;
 use crate::http::problem::Problem;
-use crate::saga::{Answer, PurchaseAnswer};
 
 use super::basket::{BasketLines, Filled, fill};
 use super::forms::Form;
@@ -89,7 +88,7 @@ pub async fn buy(
         expected_total: Some(Money::new(form.total_minor, currency)),
     };
     let answer = create_order::buy(&shop, user, &key, wanted).await?;
-    if let Some(order) = order_of(&answer) {
+    if let Some(order) = answer.order() {
         // Also when the payment failed: the order's page says why, and what was given back.
         let mut response = go_to(&orders::address(order));
         visit.keep_basket(&mut response, &visit.basket.without(&basket));
@@ -106,20 +105,6 @@ pub async fn buy(
 
 fn new_key(shop: &Shop) -> String {
     shop.stores.clock.new_order_id().to_string()
-}
-
-/// The order of a purchase that has led to one.
-fn order_of(answer: &PurchaseAnswer) -> Option<&Order> {
-    match answer {
-        PurchaseAnswer::Pending(order)
-        | PurchaseAnswer::Ended(
-            Answer::Order(order)
-            | Answer::Elsewhere(order)
-            | Answer::Stuck(order)
-            | Answer::NeedsCustomer(order, _),
-        ) => Some(order),
-        _ => None,
-    }
 }
 
 /// What a form is made for.

@@ -9,6 +9,7 @@ use holdfast::domain::Event;
 use holdfast::ports::Unavailable;
 use holdfast::ports::clock::SystemClock;
 use holdfast::ports::event_log::{DeadLetter, EventLog, Group, Message, Subscription};
+use holdfast::telemetry::Traces;
 use tokio::sync::Notify;
 
 use crate::contract::suite;
@@ -98,8 +99,14 @@ async fn a_consumer_that_dies_20_times_before_its_commit_has_each_effect_once(st
         for (group, consumer) in groups.map(consumer) {
             let died = Arc::new(Notify::new());
             let deadly = Arc::new(Deadly { log: Arc::clone(&log), died: Arc::clone(&died) });
-            let running =
-                tokio::spawn(consumers::run(group, consumer, deadly, clock.clone(), Courtesy::none()));
+            let running = tokio::spawn(consumers::run(
+                group,
+                consumer,
+                deadly,
+                clock.clone(),
+                Courtesy::none(),
+                Traces::default(),
+            ));
             tokio::time::timeout(PATIENCE, died.notified()).await.expect("it comes to its commit");
             running.abort();
             // Whatever it held is let go of.
@@ -115,6 +122,7 @@ async fn a_consumer_that_dies_20_times_before_its_commit_has_each_effect_once(st
             Arc::clone(&log),
             clock.clone(),
             Courtesy::none(),
+            Traces::default(),
         )));
     }
     for group in [Group::Inventory, Group::Coordination, Group::Webhooks] {
@@ -125,6 +133,7 @@ async fn a_consumer_that_dies_20_times_before_its_commit_has_each_effect_once(st
             Arc::clone(&log),
             clock.clone(),
             Courtesy::none(),
+            Traces::default(),
         )));
     }
     caught_up(&app).await;

@@ -1,10 +1,11 @@
-//! What becomes of events: mails, figures, findings, webhooks. Over the log of one process, and over Kafka with two servers.
+//! What becomes of events: mails, figures, findings, webhooks, traces. Over the log of one process, and over Kafka with two servers.
 
 mod caches;
 mod crashes;
 mod figures;
 mod mails;
 mod poison;
+mod traces;
 mod webhooks;
 
 use serde_json::json;

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod cluster_site;
+pub mod collector;
 pub mod database;
 pub mod gateway;
 pub mod goods;

@@ -1,0 +1,61 @@
+//! Follows a request from its arrival to its answer: gives it a name, by which logs and its client know it, and shows
+//! it among what else is done for its order.
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::Instant;
+
+use crate::domain::TraceContext;
+use crate::telemetry::request;
+use crate::telemetry::traces::Answered;
+
+use super::Shop;
+
+/// Names a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest name that a request may come with.
+const ID_MAX: usize = 64;
+
+/// Says where a request stands in its client's trace. Source: W3C Trace Context.
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Follows a request.
+pub async fn follow(State(shop): State<Shop>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let named = given_name(request.headers()).map(str::to_owned);
+    let named = named.unwrap_or_else(|| shop.stores.clock.new_order_id().0.simple().to_string());
+    let known = request::Request::new(named);
+    // What only looks at an order is no part of its story.
+    let traced = (request.method() == Method::POST).then(|| {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let client = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
+        (route, client.and_then(TraceContext::parse))
+    });
+    let mut response = Arc::clone(&known).answer(next.run(request)).await;
+    if let Some((route, client)) = traced {
+        shop.traces.answered(&Answered {
+            request: &known,
+            method: "POST",
+            route: route.as_ref().map_or("", MatchedPath::as_str),
+            status: response.status().as_u16(),
+            took: began.elapsed(),
+            client,
+        });
+    }
+    if let Ok(name) = HeaderValue::from_str(known.id()) {
+        response.headers_mut().insert(REQUEST_ID, name);
+    }
+    response
+}
+
+/// The name that a request came with, if it can stand in logs: that of the client, or of the load balancer.
+fn given_name(headers: &HeaderMap) -> Option<&str> {
+    let name = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    ((1..=ID_MAX).contains(&name.len()) && name.bytes().all(is_plain)).then_some(name)
+}
