@@ -37,27 +37,31 @@ fn one_machine_and_six_hosts_run_the_same_images() {
     assert_eq!(one, six);
 }
 
+/// Hosts and ports that stand in quotation marks.
+fn addresses(targets: &str) -> BTreeSet<(&str, u16)> {
+    let quoted = targets.split('"').skip(1).step_by(2);
+    quoted
+        .filter_map(|address| address.split_once(':'))
+        .filter_map(|(host, port)| Some((host, port.parse().ok()?)))
+        .collect()
+}
+
 #[test]
 fn everything_that_is_watched_is_there() {
-    let targets = read("deploy/prometheus/targets/one.yml");
+    let [one, six] = ["one.yml", "six.yml"].map(|name| read(&format!("deploy/prometheus/targets/{name}")));
     let services = read(COMPOSE[0]);
-    let targets: BTreeSet<_> = between(&targets, "\"", '"').filter_map(|text| text.split_once(':')).collect();
-    assert!(targets.len() > 20, "targets are found: {targets:?}");
-    let missing: Vec<_> = targets
-        .iter()
-        .filter(|(name, _)| *name != "localhost" && !services.contains(&format!("\n  {name}:\n")))
-        .collect();
+    let is_service = |host: &str| host == "localhost" || services.contains(&format!("\n  {host}:\n"));
+    let one = addresses(&one);
+    assert!(one.len() > 20, "targets are found: {one:?}");
+    let missing: Vec<_> = one.iter().filter(|(host, _)| !is_service(host)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 
-    let targets = read("deploy/prometheus/targets/six.yml");
     // Each is at the address of a process, or shows its figures beside it.
     let inner = [("app-1", 8081), ("app-2", 8081)];
     let places: BTreeSet<_> = PLACES.iter().map(|place| (place.host, place.port)).chain(inner).collect();
-    let missing: Vec<_> = between(&targets, "\"", '"')
-        .filter_map(|text| text.split_once(':'))
-        .filter_map(|(host, port)| Some((host, port.parse().ok()?)))
-        .filter(|place| !places.contains(place))
-        .collect();
+    let six = addresses(&six);
+    assert!(six.len() > 20, "targets are found: {six:?}");
+    let missing: Vec<_> = six.difference(&places).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 

@@ -39,7 +39,7 @@ fn exporter(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_has_something_to_draw() {
-    let site = ClusterSite::telling(&[]).await;
+    let site = ClusterSite::telling(&[("HOLDFAST_CLUSTER__COMPARE_EVERY_MS", "1000")]).await;
     site.import(&[("lantern".to_owned(), 1_000_000, 1_250), ("poster".to_owned(), 5, 300)]).await;
     let servers = site.open_two().await;
     let shops = servers.each_ref().map(|server| -> SocketAddr {

@@ -17,9 +17,18 @@ use crate::support::process::Site;
 
 const CATALOGUE: &str = "sku,name,price,currency,stock\nA,Lantern,12.50,EUR,1000000\nB,Poster,3.00,EUR,5\n";
 
-/// Figures of what a shop of one process does not have: the exporters', and those of Redis.
-const OF_A_CLUSTER: [&str; 8] =
-    ["mysql_", "redis_", "nginx_", "probe_", "node_", "shop:votes", "shop:replica_lag", "holdfast_redis_"];
+/// Figures of what a shop of one process does not have: exporters, Redis, and an event log beside its outbox.
+const OF_A_CLUSTER: [&str; 9] = [
+    "mysql_",
+    "redis_",
+    "nginx_",
+    "probe_",
+    "node_",
+    "shop:votes",
+    "shop:replica_lag",
+    "holdfast_redis_",
+    "holdfast_outbox_",
+];
 
 /// Somebody who buys, a few times a second, until told to stop.
 pub struct Buyer {
@@ -83,6 +92,7 @@ async fn a_fault_is_told_of_until_it_is_over() {
         .env("HOLDFAST_PAYMENTS__URL", gateway.url())
         .env("HOLDFAST_PAYMENTS__TIMEOUT_MS", "500")
         .env("HOLDFAST_SALE__ANSWER_WITHIN_MS", "500")
+        .env("HOLDFAST_CLUSTER__COMPARE_EVERY_MS", "1000")
         .open()
         .await;
     let address: SocketAddr = shop.url().trim_start_matches("http://").parse().expect("an address");

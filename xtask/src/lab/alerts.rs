@@ -62,8 +62,7 @@ fn try_all(lab: &Lab, state: &Path) -> Result<(), String> {
     let _buyers = Background::start(&mut buyers(state)?)?;
     try_one(state, SilentGateway { state: state.to_owned() })?;
     try_one(state, ManyProducts { server: server(state), visitors: Vec::new(), next: 1_000_000 })?;
-    let primary = primary(lab)?;
-    try_one(state, KeptLock { state: state.to_owned(), primary })?;
+    try_one(state, KeptLock { state: state.to_owned(), primary: primary(lab)? })?;
     let token = output(
         holdfast(state, "token")?.args(["--user", "1", "--role", "customer"]),
         "holdfast token",

@@ -336,7 +336,7 @@ impl Lab {
             let pid = process.pid().map_or_else(|| "-".to_owned(), |pid| pid.as_raw_nonzero().to_string());
             let port = if process.port == 0 { String::new() } else { format!(":{}", process.port) };
             let (host, address) = (host_of(process.name).name, format!("{}{port}", process.ip));
-            show(&format!("{:<13} {host:<8} {address:<16} {pid:>8}  {state}\n", process.name));
+            show(&format!("{:<17} {host:<8} {address:<16} {pid:>8}  {state}\n", process.name));
         }
         for host in HOSTS.iter().filter(|host| network::is_there(host)) {
             for fault in network::faults(host) {

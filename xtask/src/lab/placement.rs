@@ -148,7 +148,7 @@ pub fn table() -> String {
         let address = Host::find(place.host).map(|host| host.address.to_string()).unwrap_or_default();
         let port = if place.port == 0 { String::new() } else { format!(":{}", place.port) };
         let parts = parts.collect::<Vec<_>>().join(", ");
-        let line = format!("{:<6} {:<16} {:<13} {parts}", place.host, address + &port, place.name);
+        let line = format!("{:<6} {:<16} {:<17} {parts}", place.host, address + &port, place.name);
         format!("{}\n", line.trim_end())
     };
     PLACES.iter().map(line).collect()
