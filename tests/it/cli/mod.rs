@@ -8,5 +8,6 @@ mod disks;
 mod drill;
 mod events;
 mod gateway;
+mod logs;
 pub mod replay;
 mod secrets;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -352,6 +353,11 @@ impl Server {
     /// The address, such as `http://127.0.0.1:34567`.
     pub fn url(&self) -> &str {
         self.greeting["shop"].as_str().expect("an address")
+    }
+
+    /// The same without its scheme.
+    pub fn address(&self) -> SocketAddr {
+        self.url().trim_start_matches("http://").parse().expect("an address")
     }
 
     /// A token for a user.
