@@ -206,11 +206,14 @@ pub struct Metrics {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+    pub per_second_max: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// Text at a terminal, JSON elsewhere.
+    Auto,
     Text,
     Json,
 }
@@ -304,6 +307,7 @@ impl Config {
             ("payments.calls_max", self.payments.calls_max as u64),
             ("payments.failures_max", self.payments.failures_max.into()),
             ("payments.down_ms", self.payments.down_ms),
+            ("log.per_second_max", self.log.per_second_max.into()),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} has to be at least 1"));

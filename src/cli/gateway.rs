@@ -35,7 +35,7 @@ pub struct GatewayArgs {
 
 pub async fn run(args: GatewayArgs, common: Common) -> anyhow::Result<ExitCode> {
     let config = common.load(None)?;
-    telemetry::start(&config).map_err(|why| anyhow!(why))?;
+    let _logs = telemetry::start(&config).map_err(|why| anyhow!(why))?;
     let listen = args.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;

@@ -59,7 +59,7 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
         output::print(false, &(), || config.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::start(&config).map_err(|why| anyhow!(why))?;
+    let _logs = telemetry::start(&config).map_err(|why| anyhow!(why))?;
     // Before any work: a port that is taken changes nothing.
     let listen = config.server.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;

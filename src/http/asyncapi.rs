@@ -26,6 +26,7 @@ fn document() -> Value {
                 "title": kind,
                 "summary": body["description"],
                 "contentType": CONTENT_TYPE,
+                "headers": headers(),
                 "payload": envelope(kind, &body["properties"]["data"]),
             });
             (kind, message)
@@ -87,6 +88,15 @@ fn channel(topic: Topic, bodies: &BTreeMap<String, Value>) -> Value {
         |kind: &String| (kind.clone(), json!({ "$ref": format!("#/components/messages/{kind}") }));
     let messages: BTreeMap<String, Value> = bodies.keys().filter(of_topic).map(reference).collect();
     json!({ "address": topic.as_str(), "messages": messages })
+}
+
+fn headers() -> Value {
+    let traceparent = json!({
+        "type": "string",
+        "description": "Where the message stands in the trace of its order, as W3C Trace Context writes it. Left out \
+                        where nothing is traced.",
+    });
+    json!({ "type": "object", "properties": { "traceparent": traceparent } })
 }
 
 fn envelope(kind: &str, data: &Value) -> Value {

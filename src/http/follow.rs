@@ -30,23 +30,23 @@ pub async fn follow(State(shop): State<Shop>, request: Request, next: Next) -> R
     let named = given_name(request.headers()).map(str::to_owned);
     let named = named.unwrap_or_else(|| shop.stores.clock.new_order_id().0.simple().to_string());
     let known = request::Request::new(named);
-    // What only looks at an order is no part of its story.
-    let traced = (request.method() == Method::POST).then(|| {
-        let route = request.extensions().get::<MatchedPath>().cloned();
-        let client = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
-        (route, client.and_then(TraceContext::parse))
-    });
-    let mut response = Arc::clone(&known).answer(next.run(request)).await;
-    if let Some((route, client)) = traced {
-        shop.traces.answered(&Answered {
-            request: &known,
-            method: "POST",
-            route: route.as_ref().map_or("", MatchedPath::as_str),
-            status: response.status().as_u16(),
-            took: began.elapsed(),
-            client,
-        });
-    }
+    let client = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
+    let client = client.and_then(TraceContext::parse);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let answer = async {
+        let response = next.run(request).await;
+        let (route, status) = (route.as_ref().map_or("", MatchedPath::as_str), response.status().as_u16());
+        // The address itself may say more than a log should know.
+        tracing::debug!(%method, route, status, took = ?began.elapsed(), "a request was answered");
+        // What only looks at an order is no part of its story.
+        if method == Method::POST {
+            let (request, took) = (&*known, began.elapsed());
+            shop.traces.answered(&Answered { request, method: "POST", route, status, took, client });
+        }
+        response
+    };
+    let mut response = Arc::clone(&known).answer(answer).await;
     if let Ok(name) = HeaderValue::from_str(known.id()) {
         response.headers_mut().insert(REQUEST_ID, name);
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::auth::PasswordError;
 use crate::ports::Unavailable;
 use crate::ports::payments::GiveBackError;
+use crate::telemetry::request;
 
 /// Seconds after which a busy shop may be asked again. One that is not there takes longer to come back, and those
 /// who wait for it do not come back all at once.
@@ -406,6 +407,12 @@ impl IntoResponse for Problem {
         members.insert("title".into(), title.into());
         members.insert("status".into(), status.as_u16().into());
         members.insert("detail".into(), self.detail.into());
+        // Those whom we owe an explanation can say which request it was, and the log knows it.
+        if status == StatusCode::INTERNAL_SERVER_ERROR
+            && let Some(id) = request::present(|request| request.id().to_owned())
+        {
+            members.insert("request_id".into(), id.into());
+        }
         let body = Value::Object(members).to_string();
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
@@ -453,5 +460,24 @@ impl From<PasswordError> for Problem {
                 Self::new(Kind::Internal, "The password could not be handled.")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mistake_of_ours_says_by_which_name_the_log_knows_it() {
+        let answered = async |kind| {
+            let answer = async { Problem::new(kind, "Why.").into_response() };
+            let response = request::Request::new("the-request").answer(answer).await;
+            let body = response.into_body().collect().await.expect("a body").to_bytes();
+            serde_json::from_slice::<Value>(&body).expect("JSON")
+        };
+        assert_eq!(answered(Kind::Internal).await["request_id"], "the-request");
+        assert_eq!(answered(Kind::NotFound).await.get("request_id"), None);
     }
 }

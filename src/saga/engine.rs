@@ -513,7 +513,7 @@ impl Router {
     async fn park(self: Arc<Self>, mut run: Run) {
         let Phase::Stuck { step, undoing } = run.saga.phase else { return };
         let saga = &run.saga;
-        tracing::error!(saga = %saga.id, %step, ?undoing, "a saga is stuck and needs an administrator");
+        tracing::error!(saga_id = %saga.id, %step, ?undoing, "a saga is stuck and needs an administrator");
         loop {
             let at = self.ports.clock.now();
             let reference = SagaRef { id: saga.id, driver: saga.driver, at };
@@ -524,7 +524,7 @@ impl Router {
                     break;
                 }
                 Err(SagaError::Unknown(error)) => {
-                    tracing::error!(%error, saga = %saga.id, "a stuck saga could not be written down");
+                    tracing::error!(%error, saga_id = %saga.id, "a stuck saga could not be written down");
                     tokio::time::sleep(self.ports.clock.jittered(self.config.pause_max)).await;
                 }
             }
@@ -539,7 +539,7 @@ impl Router {
             // Without an order there is only a hold, which the sweeper gives back.
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%error, saga = %saga.id, "a finished saga could not be read again");
+                tracing::warn!(%error, saga_id = %saga.id, "a finished saga could not be read again");
                 return;
             }
         };
@@ -553,7 +553,7 @@ impl Router {
             }
         };
         if let Err(error) = told {
-            tracing::warn!(%error, saga = %saga.id, "the stock gate was not told how a saga ended");
+            tracing::warn!(%error, saga_id = %saga.id, "the stock gate was not told how a saga ended");
         }
         (saga.phase, saga.order) = (Phase::Ended(ending), Some(order));
     }

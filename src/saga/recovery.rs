@@ -132,7 +132,7 @@ impl Engine {
         if open.order.status == OrderStatus::Pending {
             // The hold gets this driver, or is made good.
             if let Err(error) = router.ports.gate.ordered(&[Hold::of(&saga)]).await {
-                tracing::warn!(%error, saga = %saga.id, "a hold could not be taken over");
+                tracing::warn!(%error, saga_id = %saga.id, "a hold could not be taken over");
             }
             ticket.pending(Arc::clone(&open.order));
         }

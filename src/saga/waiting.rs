@@ -68,7 +68,7 @@ impl Engine {
             tokio::spawn(async move {
                 let order = open.order.id;
                 if let Err(error) = engine.adopt_soon(open).await {
-                    tracing::error!(%error, %order, "an order could not be gone on with; it is tried again later");
+                    tracing::error!(%error, order_id = %order, "an order could not be gone on with; it is tried again later");
                 }
             });
         };

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::Config;
 
+pub use logs::Logs;
 pub use traces::Traces;
 
 static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -37,12 +38,13 @@ pub fn tidy() {
     }
 }
 
-/// Starts logging and counting for this process; the first call wins.
+/// Starts logging and counting for this process, inside of a runtime; the first call wins. What it returns is kept
+/// until the process ends.
 ///
 /// # Errors
 /// The level is neither a level nor a filter.
-pub fn start(config: &Config) -> Result<(), String> {
-    logs::start(&config.log)?;
+pub fn start(config: &Config) -> Result<Logs, String> {
+    let logs = logs::start(&config.log)?;
     if config.metrics.enabled
         && let Ok(handle) = metrics::builder().expect("there are buckets").install_recorder()
     {
@@ -50,5 +52,5 @@ pub fn start(config: &Config) -> Result<(), String> {
         ::metrics::gauge!("holdfast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         FIGURES.get_or_init(|| handle);
     }
-    Ok(())
+    Ok(logs)
 }

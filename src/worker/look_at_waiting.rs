@@ -37,7 +37,7 @@ pub async fn listen(engine: Arc<Engine>, mut news: broadcast::Receiver<OrderId>)
                 let engine = Arc::clone(&engine);
                 tokio::spawn(async move {
                     if let Err(error) = engine.nudge(order).await {
-                        tracing::warn!(%error, %order, "could not go on with an order; it is looked at later");
+                        tracing::warn!(%error, order_id = %order, "could not go on with an order; it is looked at later");
                     }
                     drop(permit);
                 });

@@ -84,11 +84,11 @@ impl Post {
         Ok(match self.mailer.send(&letter).await {
             Ok(()) => MailOutcome::Ended(MailState::Sent, None),
             Err(MailError::Refused(why)) => {
-                tracing::warn!(order = %mail.order, kind = %mail.kind, why, "a mail was refused");
+                tracing::warn!(order_id = %mail.order, kind = %mail.kind, why, "a mail was refused");
                 MailOutcome::Ended(MailState::Refused, Some(why))
             }
             Err(MailError::Unknown(why)) => {
-                tracing::debug!(order = %mail.order, kind = %mail.kind, why, "a mail was not taken");
+                tracing::debug!(order_id = %mail.order, kind = %mail.kind, why, "a mail was not taken");
                 MailOutcome::Again(self.next_try(mail.attempts), why)
             }
         })

@@ -62,7 +62,7 @@ fn assert_none(what: &str, places: &[String]) {
 
 #[test]
 fn the_inside_names_no_database_queue_or_web_framework() {
-    let outside = ["sqlx", "rusqlite", "redis", "rdkafka", "axum"];
+    let outside = ["sqlx", "rusqlite", "redis", "rdkafka", "axum", "opentelemetry"];
     let found = places(&["src/domain", "src/ports", "src/saga"], &outside);
     assert_none("the domain, the ports and the sagas know no adapter", &found);
 }

@@ -69,7 +69,7 @@ pub async fn stripe_webhook(
     if let (Some(order), true) = (order, ENDINGS.contains(&&*event.kind)) {
         // The saga, if it waits for its customer, asks the gateway again now instead of at its next look. Where
         // that is not possible now, Stripe sends the message again.
-        tracing::debug!(%order, kind = event.kind, "Stripe tells of a payment");
+        tracing::debug!(order_id = %order, kind = event.kind, "Stripe tells of a payment");
         shop.engine.nudge(order).await?;
     }
     Ok(super::json(StatusCode::OK, &json!({ "received": true })))

@@ -124,7 +124,7 @@ impl CreateOrder {
             }
             Err(CreateOrderError::Expired) => refuse(saga, Refusal::Expired, Reason::Expired),
             Err(CreateOrderError::Unknown(error)) => {
-                tracing::warn!(%error, saga = %saga.id, "creating an order was not answered");
+                tracing::warn!(%error, saga_id = %saga.id, "creating an order was not answered");
                 saga.refusal = Some(Refusal::Unavailable);
                 Outcome::Unknown
             }

@@ -63,11 +63,11 @@ impl Step for TakePayment {
             Ok(()) => match self.give_back(saga).await {
                 Ok(()) => Outcome::Done,
                 Err(GiveBackError::Refused(error)) => {
-                    tracing::warn!(error, saga = %saga.id, "the payment gateway refuses to give money back");
+                    tracing::warn!(error, saga_id = %saga.id, "the payment gateway refuses to give money back");
                     Outcome::Rejected(*reason)
                 }
                 Err(GiveBackError::Unknown(error)) => {
-                    tracing::warn!(%error, saga = %saga.id, "giving money back was not answered");
+                    tracing::warn!(%error, saga_id = %saga.id, "giving money back was not answered");
                     Outcome::Unknown
                 }
             },
@@ -157,7 +157,7 @@ fn record(saga: &mut Saga, answer: Result<Capture, ChargeError>) -> Charged {
         Err(ChargeError::Voided) => Outcome::Rejected(Reason::PaymentUnknown),
         Err(ChargeError::NeedsCustomer(action)) => return Charged::NeedsCustomer(action),
         Err(ChargeError::Unknown(error)) => {
-            tracing::debug!(%error, saga = %saga.id, "a charge was not answered");
+            tracing::debug!(%error, saga_id = %saga.id, "a charge was not answered");
             match saga.next_action.clone() {
                 None => Outcome::Unknown,
                 // A gateway that is silent for a while is no reason to send a customer away who is at it.

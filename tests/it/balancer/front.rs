@@ -100,6 +100,8 @@ async fn answers_are_encrypted_and_compressed_and_figures_stay_inside() {
     let plain = nginx.ask("/api/v1/orders/1", &["--header", "X-Request-Id: mine"]).await;
     assert_eq!(plain.body, LONG.as_bytes());
     assert!(servers.seen().last().is_some_and(|(_, head)| head.contains("X-Request-Id: mine\r\n")));
+    assert_eq!(plain.header("x-request-id"), Some("mine"));
+    assert_eq!(answer.header("x-request-id").map(str::len), Some(32), "nginx names a request without a name");
 
     let before = servers.seen().len();
     assert_eq!(nginx.ask("/metrics", &[]).await.status, 404);

@@ -9,5 +9,6 @@ mod doctor;
 mod drill;
 mod events;
 mod gateway;
+mod logs;
 pub mod replay;
 mod secrets;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use holdfast::ports::ledger::Role;
 use serde_json::json;
 
+use crate::support::http_client;
 use crate::support::process::{Server, Site};
 
 const SECRET: &str = "a-secret-of-more-than-32-characters-that-nobody-may-see";
@@ -115,8 +116,12 @@ async fn no_log_line_has_a_password_a_token_or_a_secret() {
     for format in ["text", "json"] {
         let site = Site::new();
         site.import("sku,name,price,currency,stock\nlamp,Lamp,89.00,EUR,10\n").await;
-        let trace =
-            [("HOLDFAST_LOG__LEVEL", "trace".to_owned()), ("HOLDFAST_LOG__FORMAT", format.to_owned())];
+        let trace = [
+            ("HOLDFAST_LOG__LEVEL", "trace".to_owned()),
+            ("HOLDFAST_LOG__FORMAT", format.to_owned()),
+            // Nothing is left out.
+            ("HOLDFAST_LOG__PER_SECOND_MAX", "1000000".to_owned()),
+        ];
         let admin = ("HOLDFAST_ADMIN_PASSWORD", PASSWORD.to_owned());
         let server = site.shop().envs(&trace).envs(&[admin]).open().await;
         let mut guest = server.client("").await;
@@ -134,6 +139,20 @@ async fn no_log_line_has_a_password_a_token_or_a_secret() {
         for token in ["tok_ok", "tok_timeout_before", "card-number-4242"] {
             let body = json!({ "lines": [{ "product_id": lamp, "quantity": 1 }], "payment_token": token });
             buyer.order(token, &body).await.expect("an answer");
+        }
+        // The same on pages, where a browser sends forms.
+        let page = http_client::Client::new(server.address(), None);
+        for (path, form) in [
+            ("/sign-in", "email=anna%40example.org&password=a+password+that+is+wrong&csrf=x"),
+            ("/sign-up", "email=anna%40example.org&password=short-pw"),
+            ("/checkout", "key=1&basket=1x1&card=card-number-4242&total_minor=1&currency=EUR"),
+        ] {
+            let refused = page
+                .request("POST", path)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form)
+                .await;
+            assert!(refused.status >= 300, "{}", refused.shown());
         }
         let forged = format!("{}x", server.token(7, Role::Admin));
         let mut forger = server.client(&forged).await;
@@ -155,6 +174,10 @@ async fn no_log_line_has_a_password_a_token_or_a_secret() {
             &key,
             "card-number-4242",
             "argon2id$",
+            EMAIL,
+            "anna%40example.org",
+            "password+that",
+            "short-pw",
         ] {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "a log line has {secret:?}");
