@@ -272,7 +272,11 @@ fn places(nodes: &[Node]) -> Vec<Finding> {
             });
         }
     }
-    findings.extend(Finding::all_well_unless(wrong, PLACES, || "every master has one elsewhere".into()));
+    findings.extend(Finding::all_well_unless(wrong, PLACES, || {
+        let for_trying_out = masters.iter().all(|master| is_this_machine(&master.host));
+        let place = if for_trying_out { "this machine" } else { "another machine" };
+        format!("every master has one on {place}")
+    }));
     findings
 }
 
