@@ -117,8 +117,9 @@ enum Fate {
 
 /// The gateway.
 pub struct SimulatedGateway {
-    store: Arc<Writer>,
+    // Closed first: whoever closes last tidies the files up, and only the writer can.
     readers: Readers,
+    store: Arc<Writer>,
     clock: Arc<dyn Clock>,
     faults: Faults,
     dice: Mutex<ChaCha8Rng>,
