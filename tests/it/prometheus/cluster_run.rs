@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use holdfast::ports::ledger::Role;
+use rustix::process::Signal;
 
 use super::dashboards::queries;
 use super::monitoring::{Monitoring, target, target_of};
@@ -39,7 +40,12 @@ fn exporter(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_has_something_to_draw() {
-    let site = ClusterSite::telling(&[("HOLDFAST_CLUSTER__COMPARE_EVERY_MS", "1000")]).await;
+    let at_gateway = free_address().to_string();
+    let payments = format!("http://{at_gateway}");
+    let settings =
+        [("HOLDFAST_CLUSTER__COMPARE_EVERY_MS", "1000"), ("HOLDFAST_PAYMENTS__URL", payments.as_str())];
+    let site = ClusterSite::telling(&settings).await;
+    let gateway = site.site.gateway_process(&at_gateway).await;
     site.import(&[("lantern".to_owned(), 1_000_000, 1_250), ("poster".to_owned(), 5, 300)]).await;
     let servers = site.open_two().await;
     let shops = servers.each_ref().map(|server| -> SocketAddr {
@@ -98,4 +104,5 @@ async fn every_panel_has_something_to_draw() {
     for server in servers {
         server.stop().await;
     }
+    gateway.stop(Signal::TERM).await;
 }

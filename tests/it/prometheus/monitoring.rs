@@ -15,8 +15,14 @@ use crate::support::process::{self, PATIENCE, Site, Starting};
 use crate::support::{free_address, wait_for};
 
 /// What the shipped rules look back over, and the fraction of it that a test has time for.
-const WINDOWS: [(&str, &str); 5] =
-    [("[5m]", "[10s]"), ("[30m]", "[20s]"), ("[1h]", "[30s]"), ("[4h]", "[40s]"), ("[6h]", "[40s]")];
+const WINDOWS: [(&str, &str); 6] = [
+    ("[1m]", "[5s]"),
+    ("[5m]", "[10s]"),
+    ("[30m]", "[20s]"),
+    ("[1h]", "[30s]"),
+    ("[4h]", "[40s]"),
+    ("[6h]", "[40s]"),
+];
 
 /// Longer than figures, and alerts that come and go, take in a hurry.
 const SETTLED: Duration = Duration::from_secs(120);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::dashboards::queries;
 use super::monitoring::copy_settings;
 use super::{program, shipped};
 
@@ -105,4 +106,21 @@ fn every_alert_says_how_urgent_it_is_and_what_to_do() {
         assert!(rule.contains(&runbook), "{name} has no {runbook}");
         assert!(sections.contains(name.as_str()), "docs/OPERATIONS.md has no section {name}");
     }
+}
+
+#[test]
+fn every_figure_that_is_asked_for_is_shown() {
+    let shown = read("docs/METRICS.md");
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let shown: BTreeSet<_> = shown.split(|c| !is_word(c)).collect();
+    let mut asked =
+        ["recording", "alerts"].map(|rules| read(&format!("deploy/prometheus/rules/{rules}.yml"))).concat();
+    asked.extend(queries("1m").into_iter().map(|query| query.expression + "\n"));
+    let names = asked.split(|c| !is_word(c)).filter(|name| name.starts_with("holdfast_"));
+    // Histograms are asked for by their parts.
+    let whole = |name| ["_bucket", "_sum", "_count"].iter().find_map(|part| str::strip_suffix(name, *part));
+    let names: BTreeSet<_> = names.map(|name| whole(name).unwrap_or(name)).collect();
+    assert!(names.len() > 40, "figures are found: {names:?}");
+    let missing: Vec<_> = names.difference(&shown).collect();
+    assert!(missing.is_empty(), "no server shows {missing:?}");
 }

