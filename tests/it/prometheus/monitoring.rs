@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use holdfast::load::Target;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::{program, shipped};
-use crate::support::http_client::{Answer, Client};
-use crate::support::process::{self, PATIENCE, Site, Starting};
+use crate::support::process::{PATIENCE, Site, Starting};
 use crate::support::{free_address, wait_for};
 
 /// What the shipped rules look back over, and the fraction of it that a test has time for.
@@ -48,8 +48,8 @@ fn hurried(name: &str, text: String) -> String {
 
 /// A running Prometheus with its Alertmanager. Killed when dropped.
 pub struct Monitoring {
-    prometheus: Client,
-    alertmanager: Client,
+    prometheus: SocketAddr,
+    alertmanager: SocketAddr,
     processes: [Starting; 2],
 }
 
@@ -95,17 +95,20 @@ impl Monitoring {
             wait_for("Prometheus and Alertmanager to be ready", PATIENCE, async || is_ready(address).await)
                 .await;
         }
-        let client = |address| Client::new(address, None);
-        Self { prometheus: client(prometheus), alertmanager: client(alertmanager), processes }
+        Self { prometheus, alertmanager, processes }
     }
 
     /// What an expression says now.
     pub async fn query(&self, expression: &str) -> Vec<Sample> {
-        let path = format!("/api/v1/query?query={}", escaped(expression));
-        let answer = self.prometheus.get(&path).await;
-        let data = data(&answer, expression);
+        let data = self.ask(&format!("/api/v1/query?query={}", escaped(expression))).await;
         let samples = data["result"].as_array().unwrap_or_else(|| panic!("{expression}: {data}"));
         samples.iter().map(sample).collect()
+    }
+
+    async fn ask(&self, path: &str) -> Value {
+        let answer = get(self.prometheus, path).await.unwrap_or_else(|| panic!("Prometheus refuses {path}"));
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        answer["data"].clone()
     }
 
     /// The one value of an expression, if it has one.
@@ -128,8 +131,8 @@ impl Monitoring {
 
     /// Rules that cannot be evaluated, with the reason.
     pub async fn broken_rules(&self) -> Vec<String> {
-        let answer = self.prometheus.get("/api/v1/rules").await;
-        let groups = data(&answer, "rules")["groups"].as_array().expect("groups of rules").clone();
+        let data = self.ask("/api/v1/rules").await;
+        let groups = data["groups"].as_array().expect("groups of rules").clone();
         let rules = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone());
         let broken = rules.filter(|rule| rule["health"] != "ok");
         broken.map(|rule| format!("{}: {}", rule["name"], rule["lastError"])).collect()
@@ -137,8 +140,9 @@ impl Monitoring {
 
     /// Names of the alerts that Alertmanager has on its list.
     pub async fn alerts(&self) -> BTreeSet<String> {
-        let answer = self.alertmanager.get("/api/v2/alerts?active=true").await.expect(200).json();
-        let alerts = answer.as_array().expect("a list of alerts").clone();
+        let alerts =
+            get(self.alertmanager, "/api/v2/alerts?active=true").await.expect("Alertmanager answers");
+        let alerts: Vec<Value> = serde_json::from_slice(&alerts).expect("a list of alerts");
         let name = |alert: &Value| alert["labels"]["alertname"].as_str().expect("a name").to_owned();
         alerts.iter().map(name).collect()
     }
@@ -172,15 +176,15 @@ pub fn target_of(exporter: SocketAddr, path: &str, module: &str, job: &str, addr
 }
 
 async fn is_ready(address: SocketAddr) -> bool {
-    let target = Target::parse(&format!("http://{address}")).await.expect("an address");
-    let Ok(mut client) = process::Client::connect(&target, "").await else { return false };
-    client.send("GET", "/-/ready", None, None).await.is_ok_and(|(status, _)| status == 200)
+    get(address, "/-/ready").await.is_some()
 }
 
-fn data(answer: &Answer, asked: &str) -> Value {
-    let json = answer.json();
-    assert_eq!(json["status"], "success", "{asked}: {json}");
-    json["data"].clone()
+/// What it answers, if it does and is content. Answers may come in pieces and be long, which curl knows about.
+async fn get(address: SocketAddr, path: &str) -> Option<Vec<u8>> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--max-time", "20", &format!("http://{address}{path}")]);
+    let output = curl.stdin(Stdio::null()).output().await.expect("curl starts");
+    output.status.success().then_some(output.stdout)
 }
 
 fn sample(sample: &Value) -> Sample {
