@@ -1,7 +1,9 @@
 //! A shop that sells, watched: what it shows arrives, dashboards have something to draw, and a fault is told of until
 //! it is over.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use holdfast::ports::ledger::Role;
@@ -11,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::dashboards::{Query, queries};
 use super::monitoring::{Monitoring, target};
+use super::program;
 use crate::support::free_address;
 use crate::support::http_client::Client;
 use crate::support::process::Site;
@@ -132,4 +135,25 @@ async fn a_fault_is_told_of_until_it_is_over() {
     monitoring.stop().await;
     gateway.stop(Signal::TERM).await;
     site.audited().await;
+}
+
+#[tokio::test]
+async fn what_a_shop_shows_is_written_as_prometheus_wants_it() {
+    let site = Site::new();
+    site.import(CATALOGUE).await;
+    let shop = site.shop().open().await;
+    let customer = Client::new(shop.address(), Some(shop.token(1, Role::Customer)));
+    customer.buy(1, 1, "a").await.expect(201);
+    customer.buy(2, 9, "b").await.expect(409);
+    let shown = customer.get("/metrics").await.expect(200).text().to_owned();
+    let mut lint = Command::new(program("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    lint.stdin.take().expect("a pipe").write_all(shown.as_bytes()).expect("it reads");
+    let said = lint.wait_with_output().expect("it ends");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    shop.stop().await;
 }
