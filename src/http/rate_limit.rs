@@ -26,14 +26,6 @@ pub async fn limit(State(shop): State<Shop>, request: Request, next: Next) -> Re
     next.run(request).await
 }
 
-/// Lets a purchase pass if there is room for it, before it is known who buys what.
-pub async fn admit(State(shop): State<Shop>, request: Request, next: Next) -> Response {
-    if request.method() == axum::http::Method::POST && shop.engine.is_full() {
-        return Problem::new(Kind::Busy, "Too many purchases are on their way.").into_response();
-    }
-    next.run(request).await
-}
-
 /// The answer to whoever may come back after `pause`.
 pub fn too_many(detail: &str, pause: Duration) -> Problem {
     Problem::new(Kind::RateLimited, detail).retry_after(pause)

@@ -389,11 +389,6 @@ impl Engine {
         })
     }
 
-    /// Whether as many sagas are on their way as may be.
-    pub fn is_full(&self) -> bool {
-        self.in_flight() >= self.in_flight_max()
-    }
-
     /// Sagas that may be on their way in this process at once.
     pub fn in_flight_max(&self) -> usize {
         self.router.config.in_flight_max

@@ -95,7 +95,7 @@ async fn an_address_that_asks_for_too_much_is_refused_by_every_server() {
 }
 
 #[tokio::test]
-async fn a_full_shop_refuses_at_the_door_and_sells_again_when_there_is_room() {
+async fn a_full_shop_refuses_at_once_and_sells_again_when_there_is_room() {
     const ROOM: usize = 4;
     let shop = TestApp::builder().product(100).config(|config| {
         config.sale.in_flight_max = ROOM;
@@ -106,10 +106,9 @@ async fn a_full_shop_refuses_at_the_door_and_sells_again_when_there_is_room() {
         (1..=ROOM as i64).map(|user| Client::new(app.address, app.customer(user).token)).collect();
     let inside = join_all(buyers.iter().map(|buyer| async { buyer.buy(1, 1, "a").await.expect(201) }));
     let outside = async {
-        wait_for("the shop to be full", PATIENCE, async || app.shop.engine.is_full()).await;
-        // Nothing is read of a purchase that there is no room for: it is not even asked who comes.
+        wait_for("the shop to be full", PATIENCE, async || app.shop.engine.in_flight() == ROOM).await;
         let begun = tokio::time::Instant::now();
-        let refused = Client::new(app.address, None).buy(1, 1, "b").await;
+        let refused = Client::new(app.address, app.customer(9).token).buy(1, 1, "b").await;
         assert!(begun.elapsed() < Duration::from_secs(1), "it is told at once");
         refused
     };
