@@ -1,6 +1,7 @@
 //! The outside of the shop: one folder for each kind of thing that a port is implemented with.
 
 pub mod gateway;
+pub mod https;
 pub mod kafka;
 pub mod memory;
 pub mod mysql;

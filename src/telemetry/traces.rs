@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use axum::http::uri::Scheme;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::hyper::HyperClient;
@@ -24,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::adapters::https::connector;
 use crate::config;
 use crate::domain::trace::scatter;
 use crate::domain::{Event, InstanceId, OrderId, Outcome, Sampling, TraceContext, cloud_event};
@@ -344,17 +343,9 @@ fn context(context: TraceContext, is_remote: bool) -> SpanContext {
 }
 
 fn exporter(url: &str) -> Result<SpanExporter, opentelemetry_otlp::ExporterBuildError> {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(TAKEN_WITHIN));
-    connector.enforce_http(false);
-    let connector = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
     SpanExporter::builder()
         .with_http()
-        .with_http_client(HyperClient::new(connector, TAKEN_WITHIN, None))
+        .with_http_client(HyperClient::new(connector(TAKEN_WITHIN), TAKEN_WITHIN, None))
         .with_endpoint(format!("{}{PATH}", url.trim_end_matches('/')))
         .with_timeout(TAKEN_WITHIN)
         .build()

@@ -11,7 +11,7 @@ use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::adapters::https::connector;
 use crate::ports::Unavailable;
 
 use super::breaker::Breaker;
@@ -131,20 +132,11 @@ impl Client {
     /// # Errors
     /// The secret has characters that cannot be sent.
     pub fn new(peer: Peer, patience: Patience) -> Result<Self, String> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(patience.timeout));
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(patience.calls_max)
-            .build(connector);
+            .build(connector(patience.timeout));
         let mut headers: HeaderMap = peer.headers.into_iter().collect();
         if let Some(secret) = peer.bearer {
             let value = HeaderValue::try_from(format!("Bearer {}", secret.expose_secret()));
