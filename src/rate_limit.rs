@@ -145,14 +145,8 @@ impl RateLimits {
                 shared.tell().await;
             }
             if turn % FORGET_EVERY == 0 {
-                if let Some(accounts) = &self.accounts {
-                    accounts.retain_recent();
-                    accounts.shrink_to_fit();
-                }
-                if let Some(addresses) = &self.addresses {
-                    addresses.retain_recent();
-                    addresses.shrink_to_fit();
-                }
+                forget(self.accounts.as_ref());
+                forget(self.addresses.as_ref());
             }
         }
     }
@@ -178,6 +172,14 @@ impl Shared {
 fn limiter<K: Hash + Eq + Clone>(per_s: u32, at_once: u32) -> Option<DefaultKeyedRateLimiter<K>> {
     let quota = Quota::per_second(NonZeroU32::new(per_s)?).allow_burst(NonZeroU32::new(at_once)?);
     Some(RateLimiter::keyed(quota))
+}
+
+/// Forgets those who have asked for nothing lately.
+fn forget<K: Hash + Eq + Clone>(limiter: Option<&DefaultKeyedRateLimiter<K>>) {
+    if let Some(limiter) = limiter {
+        limiter.retain_recent();
+        limiter.shrink_to_fit();
+    }
 }
 
 /// One household has as many addresses of IPv6 as it likes, all of which begin alike.

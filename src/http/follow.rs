@@ -1,5 +1,5 @@
-//! Follows a request from its arrival to its answer: gives it a name, by which logs and its client know it, and shows
-//! it among what else is done for its order.
+//! Follows a request from its arrival to its answer: gives it a name, by which logs and its client know it, measures it,
+//! and shows it among what else is done for its order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use crate::telemetry::request;
 use crate::telemetry::traces::Answered;
 
 use super::Shop;
+use super::measure::{self, Present};
 
 /// Names a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,6 +32,7 @@ static NAMED: AtomicU64 = AtomicU64::new(0);
 /// Follows a request.
 pub async fn follow(State(shop): State<Shop>, request: Request, next: Next) -> Response {
     let began = Instant::now();
+    let _in_flight = Present::new(measure::IN_FLIGHT);
     let named = given_name(request.headers()).map(str::to_owned);
     let named = named.unwrap_or_else(|| new_name(&shop));
     let known = request::Request::new(named);
@@ -40,12 +42,14 @@ pub async fn follow(State(shop): State<Shop>, request: Request, next: Next) -> R
     let method = request.method().clone();
     let answer = async {
         let response = next.run(request).await;
+        let took = began.elapsed();
+        measure::count(&method, route.as_ref(), response.status(), took);
         let (route, status) = (route.as_ref().map_or("", MatchedPath::as_str), response.status().as_u16());
         // The address itself may say more than a log should know.
-        tracing::debug!(%method, route, status, took = ?began.elapsed(), "a request was answered");
+        tracing::debug!(%method, route, status, ?took, "a request was answered");
         // What only looks at an order is no part of its story.
         if method == Method::POST {
-            let (request, took) = (&*known, began.elapsed());
+            let request = &*known;
             shop.traces.answered(&Answered { request, method: "POST", route, status, took, client });
         }
         response

@@ -1,9 +1,9 @@
 //! Measures how long each route takes to answer, for `/metrics`. A live page counts until its stream begins.
 
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::Next;
-use axum::response::Response;
-use tokio::time::Instant;
+use std::time::Duration;
+
+use axum::extract::MatchedPath;
+use axum::http::{Method, StatusCode};
 
 /// Requests by route, method and status, as a histogram of seconds.
 pub const DURATION: &str = "holdfast_http_request_duration_seconds";
@@ -11,18 +11,14 @@ pub const DURATION: &str = "holdfast_http_request_duration_seconds";
 /// Stands for all addresses at which there is nothing, of which there is no end.
 const NO_ROUTE: &str = "none";
 
-/// Measures a request.
-pub async fn measure(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let _in_flight = Present::new("holdfast_http_requests_in_flight");
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = method(request.method());
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
-    let status = response.status().as_u16().to_string();
-    metrics::histogram!(DURATION, "route" => route, "method" => method, "status" => status)
-        .record(begun.elapsed());
-    response
+/// Requests that are being answered.
+pub(super) const IN_FLIGHT: &str = "holdfast_http_requests_in_flight";
+
+/// Counts a request that was answered within `took`; `route` is as the router knows it.
+pub(super) fn count(method: &Method, route: Option<&MatchedPath>, status: StatusCode, took: Duration) {
+    let route = route.map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
+    let (method, status) = (named(method), status.as_u16().to_string());
+    metrics::histogram!(DURATION, "route" => route, "method" => method, "status" => status).record(took);
 }
 
 /// Something that is there for a while, and counted meanwhile.
@@ -43,7 +39,7 @@ impl Drop for Present {
 }
 
 /// Clients may invent methods; those are one.
-fn method(method: &axum::http::Method) -> &'static str {
+fn named(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

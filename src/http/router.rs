@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, patch, post};
 
 use crate::adapters::gateway::challenge_router;
 
 use super::problem::{Kind, Problem};
-use super::{Shop, api, asyncapi, follow, measure, openapi, rate_limit, web};
+use super::{Shop, api, asyncapi, follow, openapi, rate_limit, web};
 
 /// The routes of the shop.
 pub fn router(shop: Shop) -> Router {
@@ -78,7 +78,6 @@ fn finished(router: Router<Shop>, shop: Shop) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(Kind::MethodNotAllowed, "The address does not know this method.")
         })
-        .layer(from_fn(measure::measure))
         .layer(from_fn_with_state(Arc::clone(&shop), follow::follow))
         .with_state(shop)
 }

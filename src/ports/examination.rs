@@ -120,6 +120,18 @@ pub fn quorum(check: &'static str, votes: &[Vote], unheard: usize) -> Finding {
     Finding::ok(check, format!("{count} votes on {} machines ({names}){away}", hosts.len()))
 }
 
+/// Parts those who have answered from those who have not.
+pub fn parted<T, E>(answers: Vec<Result<T, E>>) -> (Vec<T>, Vec<E>) {
+    let (mut heard, mut silent) = (Vec::new(), Vec::new());
+    for answer in answers {
+        match answer {
+            Ok(facts) => heard.push(facts),
+            Err(why) => silent.push(why),
+        }
+    }
+    (heard, silent)
+}
+
 /// Whether a name or an address stands for the machine that it is used on.
 pub fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -23,6 +23,17 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
+impl Kind {
+    /// The word that Prometheus has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
 /// Seconds: fine where buyers are answered, up to what they wait for at most.
 pub const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];

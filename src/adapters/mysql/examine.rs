@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::domain::Timestamp;
 use crate::ports::clock::Clock;
-use crate::ports::examination::{ClockReading, Finding, Vote, clocks, quorum};
+use crate::ports::examination::{ClockReading, Finding, Vote, clocks, parted, quorum};
 
 use super::error::{DbError, Result};
 use super::members::{Settings, give_up};
@@ -77,13 +77,7 @@ pub async fn examine(
             Err(_) => Err((shown, format!("no answer within {} ms", patience.as_millis()))),
         }
     }));
-    let (mut heard, mut silent) = (Vec::new(), Vec::new());
-    for answer in answers.await {
-        match answer {
-            Ok(facts) => heard.push(facts),
-            Err(why) => silent.push(why),
-        }
-    }
+    let (heard, silent) = parted(answers.await);
     let mut findings = vec![presence(heard.len(), &silent)];
     if heard.is_empty() {
         return findings;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::domain::Timestamp;
 use crate::ports::clock::Clock;
-use crate::ports::examination::{ClockReading, Finding, Vote, clocks, is_this_machine, quorum};
+use crate::ports::examination::{ClockReading, Finding, Vote, clocks, is_this_machine, parted, quorum};
 
 use super::connection::RedisCluster;
 
@@ -79,13 +79,7 @@ pub async fn examine(cluster: &RedisCluster, clock: &dyn Clock, patience: Durati
             Err(_) => Err(format!("{}: no answer in time", node.address())),
         }
     }));
-    let (mut heard, mut silent) = (Vec::new(), Vec::new());
-    for answer in asked.await {
-        match answer {
-            Ok(facts) => heard.push(facts),
-            Err(why) => silent.push(why),
-        }
-    }
+    let (heard, silent) = parted(asked.await);
     let mut findings = vec![presence(heard.len(), &silent)];
     if heard.is_empty() {
         return findings;

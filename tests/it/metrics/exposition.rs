@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast::telemetry::metrics::{Kind, all};
+use holdfast::telemetry::metrics::all;
 
 use crate::support::http_client::Client;
 use crate::support::process::Server;
@@ -54,12 +54,7 @@ impl Exposition {
             }
             let metric = all().find(|metric| metric.name == name);
             let metric = metric.unwrap_or_else(|| panic!("{name} is not in the table of metrics"));
-            let expected = match metric.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram(_) => "histogram",
-            };
-            assert_eq!(kind, expected, "{name}");
+            assert_eq!(kind, metric.kind.as_str(), "{name}");
             assert!(self.helped.contains(name), "{name} does not say what it means");
         }
         for series in self.values.keys().filter(|series| !series.starts_with("process_")) {

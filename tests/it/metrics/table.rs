@@ -17,11 +17,7 @@ fn page() -> String {
         let _ =
             write!(page, "\n## {heading}\n\n| metric | kind | labels | what it says |\n|---|---|---|---|\n");
         for metric in *metrics {
-            let kind = match metric.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram(_) => "histogram",
-            };
+            let kind = metric.kind.as_str();
             let labels =
                 metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
             let _ = writeln!(page, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);

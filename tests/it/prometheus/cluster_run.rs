@@ -14,7 +14,7 @@ use crate::balancer::nginx::Nginx;
 use crate::support::cluster_site::ClusterSite;
 use crate::support::database::Database;
 use crate::support::http_client::Client;
-use crate::support::process::{Site, Starting};
+use crate::support::process::{Server, Site, Starting};
 use crate::support::{free_address, kafka, redis_cluster};
 
 /// The hosts and ports of a URL like `scheme://USER@HOST:PORT,HOST:PORT/PATH`.
@@ -48,9 +48,7 @@ async fn every_panel_has_something_to_draw() {
     let gateway = site.site.gateway_process(&at_gateway).await;
     site.import(&[("lantern".to_owned(), 1_000_000, 1_250), ("poster".to_owned(), 5, 300)]).await;
     let servers = site.open_two().await;
-    let shops = servers.each_ref().map(|server| -> SocketAddr {
-        server.url().trim_start_matches("http://").parse().expect("an address")
-    });
+    let shops = servers.each_ref().map(Server::address);
     let nginx = Nginx::start(shops, 50).await;
 
     let blackbox = format!("--config.file={}", shipped("deploy/prometheus/blackbox.yml").display());

@@ -2,7 +2,6 @@
 //! it is over.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -100,7 +99,7 @@ async fn a_fault_is_told_of_until_it_is_over() {
         .env("HOLDFAST_CLUSTER__COMPARE_EVERY_MS", "1000")
         .open()
         .await;
-    let address: SocketAddr = shop.url().trim_start_matches("http://").parse().expect("an address");
+    let address = shop.address();
     let monitoring = Monitoring::start(&site, vec![target("holdfast", &[address.to_string()])]).await;
     monitoring.until_all_are_up(3).await;
 
