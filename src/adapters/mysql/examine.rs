@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mysql_async::Conn;
+use mysql_async::{Conn, OptsBuilder};
 use tokio::time::{Instant, timeout};
 
 use crate::domain::Timestamp;
@@ -94,7 +94,9 @@ pub async fn examine(
 }
 
 async fn question(settings: &Settings, address: &(String, u16), clock: &dyn Clock) -> Result<Facts> {
-    let mut open = Conn::new(settings.options(address)).await?;
+    // All of this is about the member: one that follows from far behind may not have the shop's tables yet.
+    let nowhere = OptsBuilder::from_opts(settings.options(address)).db_name(None::<String>);
+    let mut open = Conn::new(nowhere).await?;
     let facts = facts(&mut open, format!("{}:{}", address.0, address.1), clock).await;
     give_up(open);
     facts
