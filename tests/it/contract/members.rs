@@ -10,7 +10,7 @@ mod cluster {
     use crate::support::goods::{driver, stock};
     use crate::support::wait_for;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn settings(url: &str) -> Settings {
         Settings::parse(url, Database::password().into(), 12).expect("a URL")
@@ -18,7 +18,7 @@ mod cluster {
 
     #[tokio::test]
     async fn products_are_read_from_the_replica_and_orders_from_the_primary() {
-        let database = Database::fresh().await;
+        let database = Database::replicated().await;
         let ledger =
             MysqlLedger::open(&settings(&database.url_of_all()), Feed::default()).await.expect("it opens");
         let product = stock(&ledger, &[5]).await[0];
@@ -60,7 +60,7 @@ mod cluster {
 
     #[tokio::test]
     async fn a_replica_alone_is_no_ledger() {
-        let database = Database::fresh().await;
+        let database = Database::replicated().await;
         let all = database.url_of_all();
         let (before, name) = all.rsplit_once('/').expect("a database");
         let (user, hosts) = before.split_once('@').expect("a user");

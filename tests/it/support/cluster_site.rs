@@ -41,7 +41,7 @@ pub struct ClusterSite {
 impl ClusterSite {
     /// Empty stores, for two servers with these settings beside their defaults.
     pub async fn with(settings: &[(&'static str, &str)]) -> Self {
-        let database = Database::fresh().await;
+        let database = Database::replicated().await;
         let mut all = vec![
             ("HOLDFAST_LEDGER__URL", database.url_of_all()),
             ("HOLDFAST_LEDGER__PASSWORD", Database::password()),

@@ -26,14 +26,23 @@ fn variable(name: &str, default: &str) -> String {
 }
 
 impl Database {
-    /// Creates it.
+    /// One that is on the primary alone: `cargo xtask services` has the replica leave out those of this name.
     pub async fn fresh() -> Self {
-        let name = format!("test_{}", new_order_id().0.simple());
+        Self::create("test_alone_").await
+    }
+
+    /// One that the replica has, too, soon.
+    pub async fn replicated() -> Self {
+        Self::create("test_").await
+    }
+
+    async fn create(prefix: &str) -> Self {
+        let name = format!("{prefix}{}", new_order_id().0.simple());
         administer(&format!("CREATE DATABASE {name}")).await;
         Self { name }
     }
 
-    /// Its URL on the primary alone: a replica may be some milliseconds behind.
+    /// Its URL on the primary alone: a replica may be some milliseconds behind, or not have it.
     pub fn url(&self) -> String {
         let all = self.url_of_all();
         let (first, rest) = all.split_once(',').unwrap_or((&all, ""));
