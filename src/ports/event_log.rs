@@ -101,6 +101,17 @@ pub struct DeadLetter {
     pub payload: Vec<u8>,
 }
 
+/// Partitions of the log, by how they are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Partitions {
+    /// On as many brokers as they are meant to be.
+    pub whole: u64,
+    /// On fewer: what goes away next may take them along.
+    pub under_replicated: u64,
+    /// Led by nobody, so that they are neither written nor read.
+    pub offline: u64,
+}
+
 /// One group's reading of the log. Several of them on several servers share the work.
 #[async_trait]
 pub trait Subscription: Send {
@@ -129,6 +140,9 @@ pub trait EventLog: Send + Sync {
 
     /// Messages that the group has not taken in yet.
     async fn lag(&self, group: Group) -> Result<u64, Unavailable>;
+
+    /// How the log is kept. One that is part of the ledger has no partitions of its own.
+    async fn partitions(&self) -> Result<Partitions, Unavailable>;
 
     /// Lets a group begin again with the oldest message. Nobody of it may be reading.
     async fn rewind(&self, group: Group) -> Result<(), Unavailable>;

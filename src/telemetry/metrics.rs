@@ -144,6 +144,8 @@ pub const METRICS: &[(&str, &[Metric])] = &[
         counter("holdfast_relay_sent_events_total", &[], "Events sent to the event log"),
         counter("holdfast_relay_missed_total", &[], "Entries that were not sent at once, and were found in the outbox"),
         gauge("holdfast_consumer_lag_events", &["group"], "Messages that a consumer group has not taken in yet"),
+        gauge("holdfast_event_log_partitions", &["state"],
+            "Partitions of the event log: whole, under_replicated, offline; none in one process"),
         counter("holdfast_consumed_events_total", &["group"], "Events that a consumer group has taken in"),
         counter("holdfast_dead_letters_total", &["group", "topic"], "Messages that could not be read, and were put aside"),
         counter("holdfast_mails_total", &["result"], "Mails to customers"),

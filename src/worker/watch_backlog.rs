@@ -1,5 +1,5 @@
-//! Shows what has been sold, and how far what follows the ledger is behind: sagas that have not ended, events that the
-//! log does not have, consumers. All of it is of the whole shop.
+//! Shows what has been sold, how far what follows the ledger is behind (sagas that have not ended, events that the log
+//! does not have, consumers), and how the log is kept. All of it is of the whole shop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
 use crate::ports::consumer_store::ConsumerStore;
-use crate::ports::event_log::{EventLog, Group};
+use crate::ports::event_log::{EventLog, Group, Partitions};
 use crate::ports::ledger::Ledger;
 use crate::ports::outbox::Backlog;
 
@@ -39,6 +39,9 @@ pub async fn run(shop: Shop) {
         }
         if let Err(error) = shop.look_at_outbox().await {
             tracing::debug!(%error, "unsent events could not be counted");
+        }
+        if let Err(error) = shop.look_at_log().await {
+            tracing::debug!(%error, "nobody can tell how the log is kept");
         }
         for group in Group::ALL {
             match shop.log.lag(group).await {
@@ -82,6 +85,15 @@ impl Shop {
         let unsent = backlog.size().await?;
         metrics::gauge!("holdfast_outbox_unsent_entries").set(unsent.entries as f64);
         metrics::gauge!("holdfast_outbox_lag_seconds").set(self.age_s(unsent.oldest));
+        Ok(())
+    }
+
+    async fn look_at_log(&self) -> Result<(), Unavailable> {
+        let Partitions { whole, under_replicated, offline } = self.log.partitions().await?;
+        for (state, count) in [("whole", whole), ("under_replicated", under_replicated), ("offline", offline)]
+        {
+            metrics::gauge!("holdfast_event_log_partitions", "state" => state).set(count as f64);
+        }
         Ok(())
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::MetadataTopic;
 
-use crate::domain::Topic;
 use crate::ports::Unavailable;
 use crate::ports::examination::{Finding, Vote, quorum};
 
@@ -68,12 +68,13 @@ async fn question(settings: &Settings, patience: Duration) -> Result<Cluster, Un
     };
     let brokers = metadata.brokers().iter();
     let of_brokers = join_all(brokers.map(|broker| described(ResourceSpecifier::Broker(broker.id()))));
-    let ours: Vec<_> =
-        metadata.topics().iter().filter(|topic| names(settings).contains(topic.name())).collect();
+    let names = settings.topics();
+    let is_ours = |topic: &&MetadataTopic| names.iter().any(|name| name == topic.name());
+    let ours: Vec<_> = metadata.topics().iter().filter(is_ours).collect();
     let of_topics = join_all(ours.iter().map(|topic| described(ResourceSpecifier::Topic(topic.name()))));
     let (of_brokers, of_topics) = tokio::join!(of_brokers, of_topics);
     let facts = |(topic, values): (_, Option<Values>)| {
-        let topic: &&rdkafka::metadata::MetadataTopic = topic;
+        let topic: &&MetadataTopic = topic;
         let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
         Facts {
             name: topic.name().to_owned(),
@@ -91,12 +92,6 @@ async fn question(settings: &Settings, patience: Duration) -> Result<Cluster, Un
         settings: of_brokers.into_iter().flatten().collect(),
         topics: ours.iter().zip(of_topics).map(facts).collect(),
     })
-}
-
-/// The topics of the shop.
-fn names(settings: &Settings) -> BTreeSet<String> {
-    let both = |topic: Topic| [settings.topic(topic), settings.dead_letter_topic(topic.as_str())];
-    Topic::ALL.into_iter().flat_map(both).collect()
 }
 
 fn values_of(resource: ConfigResource) -> Values {
@@ -193,7 +188,7 @@ fn topics(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
             wrong.push(Finding::warn(TOPICS, detail, format!("{PARTITIONS} is what was tested")));
         }
     }
-    Finding::all_well_unless(wrong, TOPICS, || match names(settings).len() - cluster.topics.len() {
+    Finding::all_well_unless(wrong, TOPICS, || match settings.topics().len() - cluster.topics.len() {
         0 => format!("{} copies each, and only a broker that was in step may lead", wanted.max(1)),
         missing => format!("{missing} are missing; a server makes them when it starts"),
     })
@@ -221,7 +216,7 @@ mod tests {
         Cluster {
             brokers: vec!["a:1".into(), "b:1".into()],
             settings: vec![values(&broker); 2],
-            topics: names(&settings(2)).into_iter().map(topic).collect(),
+            topics: settings(2).topics().into_iter().map(topic).collect(),
         }
     }
 

@@ -18,7 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::domain::{Event, Sampling, Topic, TraceContext, cloud_event};
 use crate::ports::Unavailable;
-use crate::ports::event_log::{DeadLetter, EventLog, Group, Place, Subscription};
+use crate::ports::event_log::{DeadLetter, EventLog, Group, Partitions, Place, Subscription};
 
 use consumer::KafkaSubscription;
 use producer::{Producer, Record};
@@ -91,6 +91,12 @@ impl Settings {
 
     fn dead_letter_topic(&self, topic: &str) -> String {
         format!("{}{topic}.dlq", self.prefix)
+    }
+
+    /// Every topic of the shop.
+    fn topics(&self) -> Vec<String> {
+        let both = |topic: Topic| [self.topic(topic), self.dead_letter_topic(topic.as_str())];
+        Topic::ALL.into_iter().flat_map(both).collect()
     }
 
     fn group(&self, group: Group) -> String {
@@ -272,6 +278,10 @@ impl EventLog for KafkaLog {
             Ok(lag)
         })
         .await
+    }
+
+    async fn partitions(&self) -> Result<Partitions, Unavailable> {
+        self.blocking(topics::partitions).await
     }
 
     async fn rewind(&self, group: Group) -> Result<(), Unavailable> {

@@ -1,15 +1,18 @@
-//! The topics: made where they are missing, and looked at where they are not.
+//! The topics: made where they are missing, looked at where they are not, and counted by how they are kept.
 
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 
 use crate::domain::Topic;
 use crate::ports::Unavailable;
+use crate::ports::event_log::Partitions;
 
-use super::{ANSWER_WITHIN, Settings};
+use super::{ANSWER_WITHIN, Settings, reader};
 
 /// Partitions of each topic.
 pub const PARTITIONS: i32 = 3;
@@ -75,4 +78,25 @@ pub async fn prepare(settings: &Settings) -> Result<(), Unavailable> {
         Ok(())
     };
     tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(Unavailable(error.to_string())))
+}
+
+/// Counts the partitions of all topics by how they are kept.
+pub fn partitions(settings: &Settings) -> Result<Partitions, Unavailable> {
+    // Unlike a producer, a reader that asks for a topic does not bring it about.
+    let client = reader(settings, &settings.prefix)?;
+    let mut counted = Partitions::default();
+    for name in settings.topics() {
+        let metadata = client.fetch_metadata(Some(&name), ANSWER_WITHIN)?;
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+            let count = match partition {
+                partition if partition.leader() < 0 => &mut counted.offline,
+                partition if partition.isr().len() < partition.replicas().len() => {
+                    &mut counted.under_replicated
+                }
+                _ => &mut counted.whole,
+            };
+            *count += 1;
+        }
+    }
+    Ok(counted)
 }

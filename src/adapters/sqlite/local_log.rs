@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::domain::cloud_event::Undecodable;
 use crate::domain::{Event, Topic};
 use crate::ports::Unavailable;
-use crate::ports::event_log::{DeadLetter, EventLog, Group, Message, Place, Subscription};
+use crate::ports::event_log::{DeadLetter, EventLog, Group, Message, Partitions, Place, Subscription};
 use crate::ports::outbox::Position;
 
 use super::consumer_store::SqliteConsumerStore;
@@ -117,6 +117,10 @@ impl EventLog for LocalLog {
 
     async fn lag(&self, group: Group) -> Result<u64, Unavailable> {
         self.outbox.count_after(self.store.offset(group).await?).await
+    }
+
+    async fn partitions(&self) -> Result<Partitions, Unavailable> {
+        Ok(Partitions::default())
     }
 
     async fn rewind(&self, group: Group) -> Result<(), Unavailable> {

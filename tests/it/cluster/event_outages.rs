@@ -1,4 +1,4 @@
-//! Kafka and consumers that go away in the middle of a sale. These tests stop what others use, so they run alone
+//! Kafka and consumers that go away, most in the middle of a sale. These tests stop what others use, so they run alone
 //! (their names have `outages` in them).
 
 use std::time::Duration;
@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::outages::{SETTINGS, Services, sale_through};
 use crate::support::cluster_site::ClusterSite;
+use crate::support::exposition::Exposition;
 use crate::support::process::Server;
+use crate::support::wait_for;
 
 /// How long Kafka is gone.
 const GONE_FOR: Duration = Duration::from_secs(60);
@@ -76,4 +78,27 @@ async fn brokers_that_are_restarted_and_consumers_that_are_killed_lose_no_event(
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_shows_that_a_broker_keeps_no_copies_any_more() {
+    let site = ClusterSite::telling(&[]).await;
+    let running = Services::of_ours();
+    let server = site.open().await;
+    let shows = async |whole, under_replicated| {
+        wait_for("what is kept, and how often", Duration::from_secs(60), async || {
+            let figures = Exposition::of(&server).await;
+            let of = |state| figures.get(&format!("holdfast_event_log_partitions{{state=\"{state}\"}}"));
+            (of("whole"), of("under_replicated"), of("offline"))
+                == (Some(whole), Some(under_replicated), Some(0.0))
+        })
+        .await;
+    };
+    // Three partitions of four topics.
+    shows(12.0, 0.0).await;
+    running.each("kill", &brokers()[..1]).await;
+    shows(0.0, 12.0).await;
+    running.each("start", &brokers()[..1]).await;
+    shows(12.0, 0.0).await;
+    server.stop().await;
 }

@@ -8,7 +8,7 @@ use holdfast::consumers::{self, Consumer, Courtesy, Stored, analytics, notificat
 use holdfast::domain::Event;
 use holdfast::ports::Unavailable;
 use holdfast::ports::clock::SystemClock;
-use holdfast::ports::event_log::{DeadLetter, EventLog, Group, Message, Subscription};
+use holdfast::ports::event_log::{DeadLetter, EventLog, Group, Message, Partitions, Subscription};
 use holdfast::telemetry::Traces;
 use tokio::sync::Notify;
 
@@ -64,6 +64,9 @@ impl EventLog for Deadly {
     }
     async fn lag(&self, group: Group) -> Result<u64, Unavailable> {
         self.log.lag(group).await
+    }
+    async fn partitions(&self) -> Result<Partitions, Unavailable> {
+        self.log.partitions().await
     }
     async fn rewind(&self, group: Group) -> Result<(), Unavailable> {
         self.log.rewind(group).await

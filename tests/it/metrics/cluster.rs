@@ -5,8 +5,8 @@ use std::time::Duration;
 use holdfast::ports::ledger::Role;
 use mysql_async::prelude::Queryable as _;
 
-use super::exposition::Exposition;
 use crate::support::cluster_site::ClusterSite;
+use crate::support::exposition::Exposition;
 use crate::support::http_client::Client;
 use crate::support::process::Server;
 use crate::support::wait_for;
@@ -61,6 +61,8 @@ async fn sales_counted_are_orders_confirmed_across_a_restart_of_one_server() {
                 && figures.get("holdfast_charged_without_order") == Some(0.0)
                 && figures.get("holdfast_outbox_unsent_entries") == Some(0.0)
                 && figures.get("holdfast_gate_drift_units") == Some(0.0)
+                // Three of each of four topics.
+                && figures.get("holdfast_event_log_partitions{state=\"whole\"}") == Some(12.0)
                 && figures.get("holdfast_consumer_lag_events{group=\"analytics-service\"}") == Some(0.0)
         })
         .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast::ports::ledger::Role;
 use rusqlite::Connection;
 
-use super::exposition::Exposition;
+use crate::support::exposition::Exposition;
 use crate::support::http_client::Client;
 use crate::support::process::{Server, Site};
 use crate::support::wait_for;

@@ -2,5 +2,4 @@
 
 mod cluster;
 mod embedded;
-mod exposition;
 mod table;

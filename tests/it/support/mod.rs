@@ -4,6 +4,7 @@ pub mod browser;
 pub mod cluster_site;
 pub mod collector;
 pub mod database;
+pub mod exposition;
 pub mod gateway;
 pub mod goods;
 pub mod http_client;
