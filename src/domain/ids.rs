@@ -1,6 +1,7 @@
 //! Identifiers. Each is its own type, so that one cannot be passed for another.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -38,9 +39,33 @@ pub struct Driver {
     pub epoch: u32,
 }
 
-/// The first half of a SHA-256: stands for an Idempotency-Key or for a request body.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// The first half of a SHA-256, or two quarters of two: stands for an Idempotency-Key or for a request body.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 16]);
+
+/// What a digest says of the words of an Idempotency-Key, whoever's they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyWords([u8; 8]);
+
+impl KeyWords {
+    /// What stands for these words.
+    pub fn of(words: &str) -> Self {
+        let Digest([a, b, c, d, e, f, g, h, ..]) = Digest::of(&[words.as_bytes()]);
+        Self([a, b, c, d, e, f, g, h])
+    }
+
+    /// The least and the greatest digest that a key of these words can have.
+    pub fn range(self) -> RangeInclusive<Digest> {
+        self.and([0; 8])..=self.and([u8::MAX; 8])
+    }
+
+    fn and(self, rest: [u8; 8]) -> Digest {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0);
+        bytes[8..].copy_from_slice(&rest);
+        Digest(bytes)
+    }
+}
 
 impl Digest {
     /// Digest of several parts; each part's length is digested too, so that moving a byte from one
@@ -56,6 +81,15 @@ impl Digest {
         let mut half = [0; 16];
         half.copy_from_slice(&full[..16]);
         Self(half)
+    }
+
+    /// Stands for the words of a user for one kind of request; the same words of two users are two keys. It begins
+    /// with what stands for the words alone, so that a key can be looked for among others before anybody knows whose
+    /// it is.
+    pub fn of_key(kind: &str, user: UserId, words: &str) -> Self {
+        let Self([.., a, b, c, d, e, f, g, h]) =
+            Self::of(&[kind.as_bytes(), &user.0.to_le_bytes(), words.as_bytes()]);
+        KeyWords::of(words).and([a, b, c, d, e, f, g, h])
     }
 }
 
@@ -119,5 +153,17 @@ mod tests {
     fn moving_a_byte_between_parts_changes_the_digest() {
         assert_ne!(Digest::of(&[b"ab", b"c"]), Digest::of(&[b"a", b"bc"]));
         assert_eq!(Digest::of(&[b"ab", b"c"]), Digest::of(&[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_words_and_is_its_users_alone() {
+        let (key, others) =
+            (Digest::of_key("order", UserId(1), "a"), Digest::of_key("order", UserId(2), "a"));
+        assert_ne!(key, others);
+        assert_ne!(key, Digest::of_key("stock", UserId(1), "a"));
+        for found in [key, others] {
+            assert!(KeyWords::of("a").range().contains(&found));
+            assert!(!KeyWords::of("b").range().contains(&found));
+        }
     }
 }

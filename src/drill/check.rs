@@ -354,7 +354,7 @@ impl Check<'_> {
             let Some(ids) = unnamed.get_mut(&purchase.user) else { continue };
             let its = if self.keys_are_known {
                 let words = self.header.purchase_key(*key);
-                let digest = Digest::of(&[b"order", &purchase.user.0.to_le_bytes(), words.as_bytes()]);
+                let digest = Digest::of_key("order", purchase.user, &words);
                 let known = self.ledger.find_purchase(purchase.user, digest, self.since).await?;
                 known.and_then(|known| ids.iter().position(|id| *id == known.order.id))
             } else {

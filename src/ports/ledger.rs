@@ -175,6 +175,15 @@ pub enum CancelRequest {
     NotFound,
 }
 
+/// A customer's key that is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct SoughtKey {
+    pub user: UserId,
+    pub key: Digest,
+    /// What is older does not count.
+    pub since: Timestamp,
+}
+
 /// A purchase that the ledger remembers under a customer's key.
 #[derive(Clone, Debug)]
 pub struct KnownPurchase {
@@ -377,13 +386,20 @@ pub struct Comparison {
 pub trait Ledger: Send + Sync {
     // ── purchases ────────────────────────────────────────────────────────────────────────────
 
+    /// What stands under each of these keys, in their order.
+    async fn find_purchases(&self, sought: Vec<SoughtKey>)
+    -> Result<Vec<Option<KnownPurchase>>, Unavailable>;
+
     /// What stands under a customer's key since `since`.
     async fn find_purchase(
         &self,
         user: UserId,
         key: Digest,
         since: Timestamp,
-    ) -> Result<Option<KnownPurchase>, Unavailable>;
+    ) -> Result<Option<KnownPurchase>, Unavailable> {
+        let sought = vec![SoughtKey { user, key, since }];
+        Ok(self.find_purchases(sought).await?.pop().flatten())
+    }
 
     /// Creates each order as PENDING, in order of arrival, where `stock - reserved` suffices for
     /// all of its lines; reserves the units; prices come from this transaction. An order that

@@ -10,18 +10,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{
-    Driver, Ending, Hold, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal,
-    Saga, StepName, Tries,
+    Driver, Ending, Hold, InstanceId, KeyWords, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason,
+    Refusal, Saga, StepName, Tries,
 };
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
-use crate::ports::ledger::{Ledger, SagaError, SagaRef};
+use crate::ports::ledger::{Ledger, SagaError, SagaRef, SoughtKey};
 use crate::ports::lock::Lock;
 use crate::ports::payments::Payments;
 use crate::ports::saga_watcher::SagaWatcher;
 use crate::ports::stock_gate::StockGate;
 
 use super::gate_keeper::GateKeeper;
+use super::key_lookup::KeyLookup;
 use super::product_lock::{HeldLocks, ProductLocks};
 use super::stage::{self, Run};
 use super::steps::{ConfirmOrder, CreateOrder, ReserveStock, Step, TakePayment};
@@ -184,6 +185,7 @@ pub struct Router {
     pub(super) config: EngineConfig,
     pub(super) instance: InstanceId,
     tally: Tally,
+    keys: KeyLookup,
     queues: [mpsc::Sender<Run>; 4],
 }
 
@@ -231,7 +233,9 @@ impl Engine {
         let instance = ports.clock.new_instance_id();
         let queues = channels.each_ref().map(|(sender, _)| sender.clone());
         let desk = Desk::new(config.in_flight_max);
-        let router = Arc::new(Router { ports, desk, config, instance, tally: Tally::default(), queues });
+        let keys = KeyLookup::start(&ports.ledger, config.in_flight_max);
+        let router =
+            Arc::new(Router { ports, desk, config, instance, tally: Tally::default(), keys, queues });
         for ((step, workers), (_, queue)) in steps.into_iter().zip(channels) {
             stage::start(step, queue, workers, &router);
         }
@@ -241,6 +245,17 @@ impl Engine {
     /// What has been sold since somebody last asked, by product.
     pub fn tally(&self) -> &Tally {
         &self.router.tally
+    }
+
+    /// Whether a buyer who comes with these words as their key is to be told at once, before anybody looks who they are
+    /// and what they want, to come back: too many sagas are on their way, and theirs is certainly none of them. Where
+    /// most are told so, this is what there is to do for each.
+    pub fn turns_away(&self, words: KeyWords) -> bool {
+        let is_full = self.router.desk.is_full_for(words);
+        if is_full {
+            count_answer(&Ok(PurchaseAnswer::Busy));
+        }
+        is_full
     }
 
     /// Sells a basket, or says why not; answers within the configured time whatever happens.
@@ -362,9 +377,9 @@ impl Engine {
 
     /// What the ledger remembers under the purchase's key.
     async fn known(&self, purchase: &Purchase) -> Result<Option<PurchaseAnswer>, Unavailable> {
-        let ledger = &self.router.ports.ledger;
         let since = purchase.at.minus(KEYS_REMEMBERED);
-        let Some(known) = ledger.find_purchase(purchase.user_id, purchase.key, since).await? else {
+        let sought = SoughtKey { user: purchase.user_id, key: purchase.key, since };
+        let Some(known) = self.router.keys.find(sought).await? else {
             return Ok(None);
         };
         if known.body != purchase.body {

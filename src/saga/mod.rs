@@ -2,6 +2,7 @@
 //!
 //! [`engine`] is the way in; [`stage`] runs one step over whatever waits for it; [`steps`] holds
 //! each step with its action and its undo side by side; [`ticket`] is what a customer waits on; [`tally`] counts;
+//! [`key_lookup`] asks what stands under a customer's key;
 //! [`waiting`] goes on with sagas whose customer had to act first;
 //! [`gate_keeper`] keeps the stock gate equal to the ledger.
 //! Where a saga goes next is decided by the pure state machine in [`crate::domain::saga`].
@@ -9,6 +10,7 @@
 mod cancel_order;
 mod engine;
 mod gate_keeper;
+mod key_lookup;
 mod product_lock;
 mod recovery;
 mod stage;

@@ -4,12 +4,12 @@
 //! sagas in flight, and it is found by the customer's key, so that a retry waits for the first
 //! attempt instead of starting a second one. Dropping it, whatever the cause, frees all of that.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::domain::{Digest, NextAction, Order, OrderId, Refusal};
+use crate::domain::{Digest, KeyWords, NextAction, Order, OrderId, Refusal};
 
 /// How a saga ended, for the one who waits.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct Desk {
 
 #[derive(Default)]
 struct Open {
-    by_key: HashMap<Digest, Waiting>,
+    by_key: BTreeMap<Digest, Waiting>,
     sagas: HashSet<OrderId>,
 }
 
@@ -79,6 +79,12 @@ impl Desk {
     /// A desk that lets `in_flight_max` sagas be on their way.
     pub fn new(in_flight_max: usize) -> Arc<Self> {
         Arc::new(Self { slots: Arc::new(Semaphore::new(in_flight_max)), open: Mutex::default() })
+    }
+
+    /// Whether there is certainly no room for a purchase under these words: too many sagas are on their way, and none
+    /// of them under the same.
+    pub fn is_full_for(&self, words: KeyWords) -> bool {
+        self.room() == 0 && self.open().by_key.range(words.range()).next().is_none()
     }
 
     /// Admits a purchase.

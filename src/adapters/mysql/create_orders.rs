@@ -101,17 +101,9 @@ async fn look(connection: &mut Conn, batch: &[NewOrder], locked: bool) -> Result
         .words(SELECT_SAGA)
         .words("WHERE saga_id IN ")
         .list(ids())
-        .words(";SELECT user_id, key_digest, order_id, created_at FROM purchase_keys WHERE (user_id, key_digest) IN (");
-    let message = (0..).zip(batch).fold(message, |message, (n, new)| {
-        message
-            .words(if n == 0 { "(" } else { ",(" })
-            .value(new.purchase.user_id.0)
-            .words(",")
-            .value(&new.purchase.key)
-            .words(")")
-    });
-    let mut answers =
-        send(connection, message.words(")")).await?.into_iter().skip(1).map(|answer| answer.rows);
+        .words(";SELECT user_id, key_digest, order_id, created_at FROM purchase_keys WHERE (user_id, key_digest) IN ")
+        .pairs(batch.iter().map(|new| (new.purchase.user_id.0, &new.purchase.key)));
+    let mut answers = send(connection, message).await?.into_iter().skip(1).map(|answer| answer.rows);
     let mut rows = || answers.next().unwrap_or_default();
     let mut shelves = BTreeMap::new();
     for mut row in rows() {

@@ -10,22 +10,21 @@ use mysql_async::Conn;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{
-    Digest, Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange,
-    ProductId, Reason, Shelf, StepName, StockLevel, Timestamp, UserId,
+    Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange, ProductId,
+    Reason, Shelf, StepName, StockLevel, Timestamp, UserId,
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AccountQuery, AccountSummary, AdjustError, Adjusted, Adjustment, CancelRequest,
     Comparison, Confirmation, CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding,
     OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaOverview,
-    SagaRef, StockLogEntry, StockLogSum, Undoing,
+    SagaRef, SoughtKey, StockLogEntry, StockLogSum, Undoing,
 };
 
 use super::error::{DbError, Remedy, Result};
 use super::members::{Members, OpenError, Settings, give_up};
 use super::outbox::Feed;
-use super::rows::{SELECT_ORDER, digest, find_order, order_head, order_id, with_lines, word};
-use super::sagas::SagaRow;
+use super::rows::{SELECT_ORDER, digest, find_order, find_orders, order_head, order_id, with_lines, word};
 use super::session::{ask, roll_back, take};
 use super::sql::Message;
 use super::{
@@ -213,27 +212,34 @@ async fn attempt<T>(members: &Members, side: Side, work: &impl Work<T>, until: I
     done
 }
 
-/// The purchase of a customer's key.
-async fn find_purchase(
-    connection: &mut Conn,
-    user: UserId,
-    key: Digest,
-    since: Timestamp,
-) -> Result<Option<KnownPurchase>> {
+/// The purchase of each of these customers' keys.
+async fn find_purchases(connection: &mut Conn, sought: &[SoughtKey]) -> Result<Vec<Option<KnownPurchase>>> {
     let message = Message::default()
-        .words("SELECT k.order_id, o.body_digest FROM purchase_keys k JOIN orders o ON o.id = k.order_id WHERE k.user_id = ")
-        .value(user.0)
-        .words(" AND k.key_digest = ")
-        .value(&key)
-        .words(" AND k.created_at >= ")
-        .value(since.0);
-    let Some(mut row) = ask(connection, message).await?.into_iter().next() else { return Ok(None) };
-    let (id, body) = (order_id(&mut row, 0)?, digest(&mut row, 1)?);
-    // The saga first: one that has ended by then is seen in the order.
-    let saga = sagas::find(connection, id).await?;
-    let stuck = saga.as_ref().is_some_and(|saga| saga.stuck);
-    let next_action = saga.filter(SagaRow::needs_customer).and_then(|saga| saga.next_action);
-    Ok(find_order(connection, id).await?.map(|order| KnownPurchase { order, body, stuck, next_action }))
+        .words(
+            "SELECT k.user_id, k.key_digest, k.created_at, k.order_id, o.body_digest \
+             FROM purchase_keys k JOIN orders o ON o.id = k.order_id WHERE (k.user_id, k.key_digest) IN ",
+        )
+        .pairs(sought.iter().map(|sought| (sought.user.0, &sought.key)));
+    let mut found = HashMap::new();
+    for mut row in ask(connection, message).await? {
+        let key = (UserId(take(&mut row, 0)?), digest(&mut row, 1)?);
+        let created_at = Timestamp(take(&mut row, 2)?);
+        found.insert(key, (created_at, order_id(&mut row, 3)?, digest(&mut row, 4)?));
+    }
+    let ids: Vec<_> = found.values().map(|(_, id, _)| *id).collect();
+    // The sagas first: one that has ended by then is seen in its order.
+    let sagas = sagas::find_all(connection, &ids).await?;
+    let orders = find_orders(connection, &ids).await?;
+    let known = |sought: &SoughtKey| {
+        let (_, id, body) =
+            found.get(&(sought.user, sought.key)).filter(|(created_at, ..)| *created_at >= sought.since)?;
+        let saga = sagas.get(id);
+        let stuck = saga.is_some_and(|saga| saga.stuck);
+        let next_action = saga.filter(|saga| saga.needs_customer()).and_then(|saga| saga.next_action.clone());
+        let order = Arc::clone(orders.get(id)?);
+        Some(KnownPurchase { order, body: *body, stuck, next_action })
+    };
+    Ok(sought.iter().map(known).collect())
 }
 
 async fn standings(connection: &mut Conn, ids: &[OrderId]) -> Result<Vec<Option<OrderStanding>>> {
@@ -259,13 +265,19 @@ pub(super) fn limited(message: Message, limit: usize) -> Message {
 
 #[async_trait]
 impl Ledger for MysqlLedger {
-    async fn find_purchase(
+    async fn find_purchases(
         &self,
-        user: UserId,
-        key: Digest,
-        since: Timestamp,
-    ) -> std::result::Result<Option<KnownPurchase>, Unavailable> {
-        self.write_now(move |connection| Box::pin(find_purchase(connection, user, key, since))).await
+        sought: Vec<SoughtKey>,
+    ) -> std::result::Result<Vec<Option<KnownPurchase>>, Unavailable> {
+        if sought.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sought: Arc<[SoughtKey]> = sought.into();
+        self.write_now(move |connection| {
+            let sought = Arc::clone(&sought);
+            Box::pin(async move { find_purchases(connection, &sought).await })
+        })
+        .await
     }
 
     async fn create_orders(

@@ -71,10 +71,12 @@ pub fn by_id(mut rows: Vec<Row>) -> Result<HashMap<OrderId, SagaRow>> {
     rows.iter_mut().map(|row| saga_row(row).map(|saga| (saga.id, saga))).collect()
 }
 
-/// The row of a saga, unless it is finished.
-pub async fn find(connection: &mut Conn, id: OrderId) -> Result<Option<SagaRow>> {
-    let message = Message::default().words(SELECT_SAGA).words("WHERE saga_id = ").value(&id);
-    Ok(by_id(ask(connection, message).await?)?.remove(&id))
+/// The rows of these sagas, except of those that are finished.
+pub async fn find_all(connection: &mut Conn, ids: &[OrderId]) -> Result<HashMap<OrderId, SagaRow>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    by_id(ask(connection, Message::default().words(SELECT_SAGA).words("WHERE saga_id IN ").list(ids)).await?)
 }
 
 /// Where orders and their sagas stand: both of one moment, because one statement reads them.
@@ -135,7 +137,7 @@ pub async fn park(
         .words(" AND tombstone = 0 AND ")
         .owned_by(&saga.driver);
     send(connection, message).await?;
-    Ok(match find(connection, saga.id).await? {
+    Ok(match find_all(connection, &[saga.id]).await?.remove(&saga.id) {
         // Parked again by the same driver, nothing changes.
         Some(row) if !row.tombstone && row.driver == saga.driver => Ok(()),
         Some(row) if !row.tombstone => Err(SagaError::Superseded),

@@ -88,6 +88,22 @@ impl Message {
         self
     }
 
+    /// Adds `((value, value), (value, value), …)`, for `IN` after two columns. The list must not be empty.
+    pub fn pairs<'a, A: Into<Value<'a>>, B: Into<Value<'a>>>(
+        mut self,
+        pairs: impl IntoIterator<Item = (A, B)>,
+    ) -> Self {
+        self.separated('(', pairs, |message, (first, second)| {
+            message.0.push('(');
+            message.push(first.into());
+            message.0.push(',');
+            message.push(second.into());
+            message.0.push(')');
+        });
+        self.0.push(')');
+        self
+    }
+
     /// Adds `VALUES (…), (…), …`: `row` writes each of them. There has to be one at least.
     pub fn rows<T>(
         mut self,

@@ -10,15 +10,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use crate::domain::{
-    Digest, Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange,
-    ProductId, Reason, Shelf, StepName, StockLevel, Timestamp, UserId,
+    Driver, Event, InstanceId, NewProduct, NextAction, Order, OrderId, Product, ProductChange, ProductId,
+    Reason, Shelf, StepName, StockLevel, Timestamp, UserId,
 };
 use crate::ports::Unavailable;
 use crate::ports::ledger::{
     Account, AccountError, AccountQuery, AccountSummary, AdjustError, Adjusted, Adjustment, CancelRequest,
     Comparison, Confirmation, CreateOrderError, KnownPurchase, Ledger, NewOrder, OpenSaga, OrderStanding,
     OrderState, ProductError, ProductQuery, Rest, Restocked, Role, RoleError, SagaError, SagaOverview,
-    SagaRef, StockLogEntry, StockLogSum, Undoing,
+    SagaRef, SoughtKey, StockLogEntry, StockLogSum, Undoing,
 };
 
 use super::customer_index::CustomerIndex;
@@ -123,24 +123,32 @@ fn forget_tombstones(connection: &Connection, before: Timestamp) -> rusqlite::Re
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn find_purchase(
+    async fn find_purchases(
         &self,
-        user: UserId,
-        key: Digest,
-        since: Timestamp,
-    ) -> Result<Option<KnownPurchase>, Unavailable> {
-        if !self.keys.may_contain(key) {
-            return Ok(None);
+        sought: Vec<SoughtKey>,
+    ) -> Result<Vec<Option<KnownPurchase>>, Unavailable> {
+        // Most are new, and nobody has to be asked about them.
+        let may_be_old: Vec<_> = sought.iter().map(|sought| self.keys.may_contain(sought.key)).collect();
+        if !may_be_old.contains(&true) {
+            return Ok(may_be_old.iter().map(|_| None).collect());
         }
-        let (customers, since) = (Arc::clone(&self.customers), OrderId::earliest_at(since));
+        let customers = Arc::clone(&self.customers);
         let query = move |connection: &Connection| {
-            let Some((id, body)) = customers.find_by_key(connection, user, key, since)? else {
-                return Ok(None);
+            let find = |(sought, may_be_old): (SoughtKey, bool)| {
+                let SoughtKey { user, key, since } = sought;
+                if !may_be_old {
+                    return Ok(None);
+                }
+                let since = OrderId::earliest_at(since);
+                let Some((id, body)) = customers.find_by_key(connection, user, key, since)? else {
+                    return Ok(None);
+                };
+                let saga = sagas::find(connection, id)?;
+                let stuck = saga.as_ref().is_some_and(|saga| saga.stuck);
+                let next_action = saga.filter(SagaRow::needs_customer).and_then(|saga| saga.next_action);
+                Ok(find_order(connection, id)?.map(|order| KnownPurchase { order, body, stuck, next_action }))
             };
-            let saga = sagas::find(connection, id)?;
-            let stuck = saga.as_ref().is_some_and(|saga| saga.stuck);
-            let next_action = saga.filter(SagaRow::needs_customer).and_then(|saga| saga.next_action);
-            Ok(find_order(connection, id)?.map(|order| KnownPurchase { order, body, stuck, next_action }))
+            sought.into_iter().zip(may_be_old).map(find).collect()
         };
         self.readers.read(query).await
     }

@@ -1,6 +1,6 @@
 //! `POST /api/v1/orders`: buys a basket, all of it or nothing.
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::domain::{
     Refusal, UserId,
 };
 use crate::http::Shop;
-use crate::http::extract::{Customer, IdempotencyKey, Json, Object, text};
+use crate::http::extract::{Customer, IdempotencyKey, Object, from_json, read_body, text};
 use crate::http::problem::{Kind, Problem};
 use crate::http::rate_limit::too_many;
 use crate::saga::{Answer, PurchaseAnswer};
@@ -52,12 +52,17 @@ pub struct CreateOrderLine {
         (status = 429, description = "rate-limited: the same key may be tried again", body = crate::http::openapi::Problem),
         (status = 503, description = "busy, unavailable: the same key may be tried again", body = crate::http::openapi::Problem),
     ), security(("token" = [])))]
-pub async fn create_order(
-    State(shop): State<Shop>,
-    Customer(user_id): Customer,
-    key: IdempotencyKey,
-    Json(body): Json<CreateOrder>,
-) -> Result<Response, Problem> {
+pub async fn create_order(State(shop): State<Shop>, request: Request) -> Result<Response, Problem> {
+    let (mut head, body) = request.into_parts();
+    let key = IdempotencyKey::from_request_parts(&mut head, &shop).await;
+    if key.as_ref().is_ok_and(|key| shop.engine.turns_away(key.words())) {
+        // A connection with bytes that nobody has read would have to be closed.
+        read_body(body, &shop.config.server).await?;
+        return answered(PurchaseAnswer::Busy, &[]);
+    }
+    let Customer(user_id) = Customer::from_request_parts(&mut head, &shop).await?;
+    let key = key?;
+    let body: CreateOrder = from_json(&read_body(body, &shop.config.server).await?)?;
     let wanted = Wanted {
         lines: body.lines.iter().map(|Object(line)| (ProductId(line.product_id), line.quantity)).collect(),
         payment_token: body.payment_token,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use insta::assert_snapshot;
+use serde_json::json;
 
-use crate::support::http_client::{Answer, Client};
+use crate::support::http_client::{Answer, Client, Connection};
 use crate::support::test_app::{PATIENCE, TestApp};
 use crate::support::wait_for;
 
@@ -109,7 +110,23 @@ async fn a_full_shop_refuses_at_once_and_sells_again_when_there_is_room() {
         wait_for("the shop to be full", PATIENCE, async || app.shop.engine.in_flight() == ROOM).await;
         let begun = tokio::time::Instant::now();
         let refused = Client::new(app.address, app.customer(9).token).buy(1, 1, "b").await;
-        assert!(begun.elapsed() < Duration::from_secs(1), "it is told at once");
+        // Nobody is asked who they are and what they want, unless their key may be one of those inside.
+        let stranger = Client::new(app.address, None);
+        assert_eq!(stranger.order("b", &json!({})).await.status, 503);
+        assert_eq!(stranger.order("a", &json!({})).await.status, 401);
+        assert_eq!(app.customer(9).order("a", &json!({})).await.status, 422);
+        assert_eq!(app.customer(9).buy(1, 1, "a").await.status, 503);
+        assert!(begun.elapsed() < Duration::from_secs(1), "all of them are told at once");
+        // A body that comes later than its head is read all the same: the connection goes on.
+        let request = app.customer(9).buy(1, 1, "b").bytes();
+        let (head, body) = request.split_at(request.len() - 8);
+        let mut connection = Connection::open(app.address).await;
+        for _ in 0..2 {
+            connection.write(head).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            connection.write(body).await;
+            assert_eq!(connection.answer().await.status, 503);
+        }
         refused
     };
     let (_, refused) = tokio::join!(inside, outside);

@@ -11,7 +11,7 @@ use holdfast::domain::{
 use holdfast::ports::ledger::{
     AccountError, AccountQuery, AccountSummary, AdjustError, Adjustment, CancelRequest, Confirmation,
     CreateOrderError, Ledger, NewOrder, OpenSaga, OrderState, ProductError, ProductQuery, Progress, Rest,
-    Role, RoleError, STOCK_LOG_REACH, SagaError, SagaOverview, SagaRef, SagaState, StockLogEntry,
+    Role, RoleError, STOCK_LOG_REACH, SagaError, SagaOverview, SagaRef, SagaState, SoughtKey, StockLogEntry,
     StockLogSum, Undoing,
 };
 use mysql_async::prelude::Queryable as _;
@@ -449,6 +449,35 @@ async fn a_purchase_is_found_by_its_key_also_after_opening_again(books: impl Boo
     );
     let again = create(ledger, &NewOrder { id: new_order_id(), ..new.clone() }).await;
     assert!(matches!(again, Err(CreateOrderError::KeyTaken(order)) if order == new.id));
+}
+
+async fn many_keys_are_found_together_each_with_its_own_answer(books: impl Books) {
+    let ledger = &*books.open().await;
+    let product = stock(ledger, &[9]).await[0];
+    let confirmed = new(purchase(1, "confirmed", &[(product, 1)]));
+    let pending = new(purchase(1, "pending", &[(product, 2)]));
+    create(ledger, &pending).await.expect("created");
+    let order = create(ledger, &confirmed).await.expect("created");
+    confirm(ledger, &confirmed, &order).await.expect("confirmed");
+    assert!(ledger.find_purchases(Vec::new()).await.expect("answers").is_empty());
+    let since = Timestamp(0);
+    let sought = |user, key| SoughtKey { user: UserId(user), key: key_of(1, key), since };
+    let found = ledger
+        .find_purchases(vec![
+            sought(1, "pending"),
+            sought(1, "nobody's"),
+            sought(2, "confirmed"),
+            SoughtKey { since: now().plus(DAY), ..sought(1, "confirmed") },
+            sought(1, "confirmed"),
+            sought(1, "pending"),
+        ])
+        .await
+        .expect("answers");
+    let found: Vec<_> =
+        found.iter().map(|known| known.as_ref().map(|known| (known.order.id, known.order.status))).collect();
+    let is_pending = Some((pending.id, OrderStatus::Pending));
+    let is_confirmed = Some((confirmed.id, OrderStatus::Confirmed));
+    assert_eq!(found, [is_pending, None, None, None, is_confirmed, is_pending]);
 }
 
 async fn a_key_is_free_again_after_a_day(books: impl Books) {
@@ -1607,6 +1636,7 @@ macro_rules! behaviours {
                 a_call_that_fails_spoils_none_beside_it,
                 a_key_belongs_to_one_order_of_its_customer,
                 a_purchase_is_found_by_its_key_also_after_opening_again,
+                many_keys_are_found_together_each_with_its_own_answer,
                 a_key_is_free_again_after_a_day,
                 a_confirmed_order_has_left_the_stock,
                 an_order_without_a_payment_tells_of_none,
