@@ -36,8 +36,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A group rests so many times as long as it has worked, while many are buying, but not longer than this.
-const RESTS: u32 = 30;
-const REST_MAX: Duration = Duration::from_millis(500);
+const RESTS: u32 = 60;
+const REST_MAX: Duration = Duration::from_millis(1_500);
 
 /// Makes something of events.
 #[async_trait]
