@@ -95,12 +95,14 @@ async fn an_address_that_asks_for_too_much_is_refused_by_every_server() {
     app.finish().await;
 }
 
-#[tokio::test]
-async fn a_full_shop_refuses_at_once_and_sells_again_when_there_is_room() {
-    const ROOM: usize = 4;
-    let shop = TestApp::builder().product(100).config(|config| {
+/// Purchases that a shop has room for.
+const ROOM: usize = 4;
+
+/// Does something while a shop is full, with purchases under the key `a` that take so long.
+async fn while_full<T>(latency_ms: u64, outside: impl AsyncFnOnce(&TestApp) -> T) -> (Arc<TestApp>, T) {
+    let shop = TestApp::builder().product(100).config(move |config| {
         config.sale.in_flight_max = ROOM;
-        config.payments.faults.latency_ms = 1_500;
+        config.payments.faults.latency_ms = latency_ms;
     });
     let app = Arc::new(shop.start().await);
     let buyers: Vec<_> =
@@ -108,28 +110,21 @@ async fn a_full_shop_refuses_at_once_and_sells_again_when_there_is_room() {
     let inside = join_all(buyers.iter().map(|buyer| async { buyer.buy(1, 1, "a").await.expect(201) }));
     let outside = async {
         wait_for("the shop to be full", PATIENCE, async || app.shop.engine.in_flight() == ROOM).await;
+        outside(&app).await
+    };
+    let (_, done) = tokio::join!(inside, outside);
+    (app, done)
+}
+
+#[tokio::test]
+async fn a_full_shop_refuses_at_once_and_sells_again_when_there_is_room() {
+    let (app, refused) = while_full(1_500, async |app| {
         let begun = tokio::time::Instant::now();
         let refused = Client::new(app.address, app.customer(9).token).buy(1, 1, "b").await;
-        // Nobody is asked who they are and what they want, unless their key may be one of those inside.
-        let stranger = Client::new(app.address, None);
-        assert_eq!(stranger.order("b", &json!({})).await.status, 503);
-        assert_eq!(stranger.order("a", &json!({})).await.status, 401);
-        assert_eq!(app.customer(9).order("a", &json!({})).await.status, 422);
-        assert_eq!(app.customer(9).buy(1, 1, "a").await.status, 503);
-        assert!(begun.elapsed() < Duration::from_secs(1), "all of them are told at once");
-        // A body that comes later than its head is read all the same: the connection goes on.
-        let request = app.customer(9).buy(1, 1, "b").bytes();
-        let (head, body) = request.split_at(request.len() - 8);
-        let mut connection = Connection::open(app.address).await;
-        for _ in 0..2 {
-            connection.write(head).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            connection.write(body).await;
-            assert_eq!(connection.answer().await.status, 503);
-        }
+        assert!(begun.elapsed() < Duration::from_secs(1), "it is told at once");
         refused
-    };
-    let (_, refused) = tokio::join!(inside, outside);
+    })
+    .await;
     assert_snapshot!(refused.shown(), @r#"
     503
     content-type: application/problem+json
@@ -142,5 +137,28 @@ async fn a_full_shop_refuses_at_once_and_sells_again_when_there_is_room() {
     }
     "#);
     app.customer(9).buy(1, 1, "c").await.expect(201);
+    Arc::into_inner(app).expect("nobody else has it").finish().await;
+}
+
+#[tokio::test]
+async fn a_full_shop_asks_nobody_who_they_are_unless_their_key_may_be_on_its_way() {
+    let (app, ()) = while_full(5_000, async |app| {
+        let [stranger, customer] = [None, app.customer(9).token].map(|token| Client::new(app.address, token));
+        assert_eq!(stranger.order("b", &json!({})).await.status, 503);
+        assert_eq!(stranger.order("a", &json!({})).await.status, 401);
+        assert_eq!(customer.order("a", &json!({})).await.status, 422);
+        assert_eq!(customer.buy(1, 1, "a").await.status, 503);
+        // A body that comes later than its head is read all the same: the connection goes on.
+        let request = customer.buy(1, 1, "b").bytes();
+        let (head, body) = request.split_at(request.len() - 8);
+        let mut connection = Connection::open(app.address).await;
+        for _ in 0..2 {
+            connection.write(head).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            connection.write(body).await;
+            assert_eq!(connection.answer().await.status, 503);
+        }
+    })
+    .await;
     Arc::into_inner(app).expect("nobody else has it").finish().await;
 }
