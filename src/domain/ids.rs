@@ -43,30 +43,6 @@ pub struct Driver {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 16]);
 
-/// What a digest says of the words of an Idempotency-Key, whoever's they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeyWords([u8; 8]);
-
-impl KeyWords {
-    /// What stands for these words.
-    pub fn of(words: &str) -> Self {
-        let Digest([a, b, c, d, e, f, g, h, ..]) = Digest::of(&[words.as_bytes()]);
-        Self([a, b, c, d, e, f, g, h])
-    }
-
-    /// The least and the greatest digest that a key of these words can have.
-    pub fn range(self) -> RangeInclusive<Digest> {
-        self.and([0; 8])..=self.and([u8::MAX; 8])
-    }
-
-    fn and(self, rest: [u8; 8]) -> Digest {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.0);
-        bytes[8..].copy_from_slice(&rest);
-        Digest(bytes)
-    }
-}
-
 impl Digest {
     /// Digest of several parts; each part's length is digested too, so that moving a byte from one
     /// part to the next gives another digest.
@@ -87,9 +63,18 @@ impl Digest {
     /// with what stands for the words alone, so that a key can be looked for among others before anybody knows whose
     /// it is.
     pub fn of_key(kind: &str, user: UserId, words: &str) -> Self {
-        let Self([.., a, b, c, d, e, f, g, h]) =
-            Self::of(&[kind.as_bytes(), &user.0.to_le_bytes(), words.as_bytes()]);
-        KeyWords::of(words).and([a, b, c, d, e, f, g, h])
+        let mut key = Self::of(&[kind.as_bytes(), &user.0.to_le_bytes(), words.as_bytes()]);
+        key.0[..8].copy_from_slice(&Self::of(&[words.as_bytes()]).0[..8]);
+        key
+    }
+
+    /// The least and the greatest that a key of these words can have, whoever's it is.
+    pub fn range_of_words(words: &str) -> RangeInclusive<Self> {
+        let (mut least, mut greatest) = (Self([0; 16]), Self([u8::MAX; 16]));
+        let of_words = Self::of(&[words.as_bytes()]);
+        least.0[..8].copy_from_slice(&of_words.0[..8]);
+        greatest.0[..8].copy_from_slice(&of_words.0[..8]);
+        least..=greatest
     }
 }
 
@@ -162,8 +147,8 @@ mod tests {
         assert_ne!(key, others);
         assert_ne!(key, Digest::of_key("stock", UserId(1), "a"));
         for found in [key, others] {
-            assert!(KeyWords::of("a").range().contains(&found));
-            assert!(!KeyWords::of("b").range().contains(&found));
+            assert!(Digest::range_of_words("a").contains(&found));
+            assert!(!Digest::range_of_words("b").contains(&found));
         }
     }
 }

@@ -17,7 +17,7 @@ pub mod trace;
 
 pub use event::{Event, EventBody, SoldLine, Topic};
 pub use hold::{Hold, Shelf, StockChange};
-pub use ids::{Digest, Driver, InstanceId, KeyWords, OrderId, ProductId, UserId};
+pub use ids::{Digest, Driver, InstanceId, OrderId, ProductId, UserId};
 pub use money::{Currency, Money, MoneyError};
 pub use order::{Basket, BasketError, BasketLine, Order, OrderLine, OrderStatus, Quantity, Reason};
 pub use product::{Left, NewProduct, Product, ProductChange, StockLevel, StockReason};

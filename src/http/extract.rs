@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::auth::Principal;
 use crate::config;
-use crate::domain::{Digest, KeyWords, OrderId, ProductId, UserId};
+use crate::domain::{Digest, OrderId, ProductId, UserId};
 use crate::ports::Unavailable;
 use crate::ports::ledger::Role;
 use crate::ports::webhooks::EndpointId;
@@ -115,9 +115,9 @@ impl IdempotencyKey {
         Ok(Self(key.to_owned()))
     }
 
-    /// What stands for its words, whoever's they are.
-    pub fn words(&self) -> KeyWords {
-        KeyWords::of(&self.0)
+    /// Its words, whoever's they are.
+    pub fn words(&self) -> &str {
+        &self.0
     }
 
     /// The key of this user for this kind of request; the same words of two users are two keys.

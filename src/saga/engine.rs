@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{
-    Driver, Ending, Hold, InstanceId, KeyWords, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason,
-    Refusal, Saga, StepName, Tries,
+    Driver, Ending, Hold, InstanceId, Next, Order, OrderStatus, Outcome, Phase, Purchase, Reason, Refusal,
+    Saga, StepName, Tries,
 };
 use crate::ports::Unavailable;
 use crate::ports::clock::Clock;
@@ -250,7 +250,7 @@ impl Engine {
     /// Whether a buyer who comes with these words as their key is to be told at once, before anybody looks who they are
     /// and what they want, to come back: too many sagas are on their way, and theirs is certainly none of them. Where
     /// most are told so, this is what there is to do for each.
-    pub fn turns_away(&self, words: KeyWords) -> bool {
+    pub fn turns_away(&self, words: &str) -> bool {
         let is_full = self.router.desk.is_full_for(words);
         if is_full {
             count_answer(&Ok(PurchaseAnswer::Busy));

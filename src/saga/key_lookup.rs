@@ -8,6 +8,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::ports::Unavailable;
 use crate::ports::ledger::{KnownPurchase, Ledger, SoughtKey};
 
+use super::stage::keep_working;
+
 /// Keys that are asked for in one go.
 const BATCH_MAX: usize = 256;
 
@@ -28,10 +30,9 @@ impl KeyLookup {
     /// Starts the workers, which end when this is dropped. Where `waiting_max` questions wait, others wait to be put.
     pub fn start(ledger: &Arc<dyn Ledger>, waiting_max: usize) -> Self {
         let (sender, queue) = mpsc::channel(waiting_max);
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..WORKERS {
-            tokio::spawn(work(Arc::clone(ledger), Arc::clone(&queue)));
-        }
+        let (ledger, queue) = (Arc::clone(ledger), Arc::new(Mutex::new(queue)));
+        // A panic loses a batch, whose customers hear that there was no answer.
+        keep_working(WORKERS, "key lookup", move || work(Arc::clone(&ledger), Arc::clone(&queue)));
         Self(sender)
     }
 
@@ -50,20 +51,14 @@ impl KeyLookup {
 async fn work(ledger: Arc<dyn Ledger>, queue: Arc<Mutex<mpsc::Receiver<Question>>>) {
     let mut questions = Vec::new();
     while queue.lock().await.recv_many(&mut questions, BATCH_MAX).await > 0 {
-        // A panic loses the batch, whose customers hear that there was no answer, and not the worker.
-        let answered = tokio::spawn(answer(Arc::clone(&ledger), std::mem::take(&mut questions)));
-        if let Err(error) = answered.await {
-            tracing::error!(%error, "keys could not be looked up");
+        let (sought, answers): (Vec<_>, Vec<_>) =
+            questions.drain(..).map(|question| (question.sought, question.answer)).unzip();
+        // Whoever has gone away meanwhile does not hear.
+        match ledger.find_purchases(sought).await {
+            Ok(found) => {
+                answers.into_iter().zip(found).for_each(|(answer, found)| _ = answer.send(Ok(found)))
+            }
+            Err(error) => answers.into_iter().for_each(|answer| _ = answer.send(Err(error.clone()))),
         }
-    }
-}
-
-async fn answer(ledger: Arc<dyn Ledger>, questions: Vec<Question>) {
-    let (sought, answers): (Vec<_>, Vec<_>) =
-        questions.into_iter().map(|question| (question.sought, question.answer)).unzip();
-    // Whoever has gone away meanwhile does not hear.
-    match ledger.find_purchases(sought).await {
-        Ok(found) => answers.into_iter().zip(found).for_each(|(answer, found)| _ = answer.send(Ok(found))),
-        Err(error) => answers.into_iter().for_each(|answer| _ = answer.send(Err(error.clone()))),
     }
 }

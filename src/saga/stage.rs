@@ -22,19 +22,27 @@ pub struct Run {
 
 /// Starts the workers of a stage. They end when the queue is closed.
 pub fn start(step: Arc<dyn Step>, queue: mpsc::Receiver<Run>, workers: usize, router: &Arc<Router>) {
-    let queue = Arc::new(Mutex::new(queue));
+    let (queue, router) = (Arc::new(Mutex::new(queue)), Arc::clone(router));
+    // A step that panics loses its batch, which recovery picks up from the ledger; the stage goes on.
+    keep_working(workers, step.name().as_str(), move || {
+        work(Arc::clone(&step), Arc::clone(&queue), Arc::clone(&router))
+    });
+}
+
+/// Starts workers, each of which works until its work ends by itself, and begins it again after a panic.
+pub fn keep_working<F>(workers: usize, what: &'static str, work: impl Fn() -> F + Clone + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     for _ in 0..workers {
-        let (step, queue, router) = (Arc::clone(&step), Arc::clone(&queue), Arc::clone(router));
+        let work = work.clone();
         tokio::spawn(async move {
-            // A step that panics loses its batch, which recovery picks up from the ledger; the stage
-            // goes on.
             loop {
-                let work = work(Arc::clone(&step), Arc::clone(&queue), Arc::clone(&router));
-                match tokio::spawn(work).await {
+                match tokio::spawn(work()).await {
                     Ok(()) => break,
                     // The process ends, and this task with it.
                     Err(error) if error.is_cancelled() => break,
-                    Err(error) => tracing::error!(%error, step = %step.name(), "a stage worker failed"),
+                    Err(error) => tracing::error!(%error, what, "a worker failed"),
                 }
             }
         });

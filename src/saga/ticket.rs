@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::domain::{Digest, KeyWords, NextAction, Order, OrderId, Refusal};
+use crate::domain::{Digest, NextAction, Order, OrderId, Refusal};
 
 /// How a saga ended, for the one who waits.
 #[derive(Clone, Debug)]
@@ -83,8 +83,12 @@ impl Desk {
 
     /// Whether there is certainly no room for a purchase under these words: too many sagas are on their way, and none
     /// of them under the same.
-    pub fn is_full_for(&self, words: KeyWords) -> bool {
-        self.room() == 0 && self.open().by_key.range(words.range()).next().is_none()
+    pub fn is_full_for(&self, words: &str) -> bool {
+        // In this order: while there is room, nothing is digested, and nothing is locked meanwhile.
+        self.room() == 0 && {
+            let keys = Digest::range_of_words(words);
+            self.open().by_key.range(keys).next().is_none()
+        }
     }
 
     /// Admits a purchase.

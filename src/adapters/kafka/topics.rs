@@ -55,7 +55,7 @@ pub async fn prepare(settings: &Settings) -> Result<(), Unavailable> {
             Err((name, code)) => return Err(Unavailable(format!("Kafka: topic {name}: {code}"))),
         }
     }
-    let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+    let names = settings.topics();
     let replication = usize::try_from(settings.replication).unwrap_or_default();
     let look = move || {
         for name in &names {

@@ -124,6 +124,21 @@ impl MysqlLedger {
         }
     }
 
+    /// Asks about each of these for somebody who waits; about none nobody is asked.
+    async fn of_each<I: Clone + Send + Sync + 'static, T: Send + 'static>(
+        &self,
+        side: Side,
+        items: &[I],
+        question: impl for<'c> Fn(&'c mut Conn, Arc<[I]>) -> BoxFuture<'c, Result<Vec<T>>> + Send + Sync + 'static,
+    ) -> std::result::Result<Vec<T>, Unavailable> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let items: Arc<[I]> = items.into();
+        let patience = PATIENCE_OF_PEOPLE;
+        self.carry_through(side, patience, move |connection| question(connection, Arc::clone(&items))).await
+    }
+
     /// Runs `work` on a batch and answers each of its items; a failure answers all of them.
     async fn write_batch<B, T, E>(
         &self,
@@ -269,12 +284,7 @@ impl Ledger for MysqlLedger {
         &self,
         sought: Vec<SoughtKey>,
     ) -> std::result::Result<Vec<Option<KnownPurchase>>, Unavailable> {
-        if sought.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sought: Arc<[SoughtKey]> = sought.into();
-        self.write_now(move |connection| {
-            let sought = Arc::clone(&sought);
+        self.of_each(Side::Writer, &sought, |connection, sought| {
             Box::pin(async move { find_purchases(connection, &sought).await })
         })
         .await
@@ -506,12 +516,7 @@ impl Ledger for MysqlLedger {
         &self,
         ids: &[OrderId],
     ) -> std::result::Result<Vec<Option<OrderStanding>>, Unavailable> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Arc<[OrderId]> = ids.into();
-        self.read(move |connection| {
-            let ids = Arc::clone(&ids);
+        self.of_each(Side::Any, ids, |connection, ids| {
             Box::pin(async move { standings(connection, &ids).await })
         })
         .await
@@ -521,12 +526,7 @@ impl Ledger for MysqlLedger {
         &self,
         ids: &[OrderId],
     ) -> std::result::Result<Vec<Option<OrderState>>, Unavailable> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Arc<[OrderId]> = ids.into();
-        self.write_now(move |connection| {
-            let ids = Arc::clone(&ids);
+        self.of_each(Side::Writer, ids, |connection, ids| {
             Box::pin(async move { sagas::order_states(connection, &ids).await })
         })
         .await
