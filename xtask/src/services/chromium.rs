@@ -10,8 +10,10 @@ use super::wait::{DOWNLOAD_LIMIT, LIMIT, lock, output};
 /// Tells the tests which browser to start.
 const VARIABLE: &str = "HOLDFAST_TEST_CHROMIUM";
 
-const PROGRAMS: [&str; 3] = ["chromium", "node", "npm"];
-const PACKAGES: [&str; 3] = ["chromium", "nodejs", "npm"];
+const BROWSER: &str = "chromium";
+
+/// The programs that are needed, each with Debian's package of it.
+const PROGRAMS: [(&str, &str); 3] = [(BROWSER, "chromium"), ("node", "nodejs"), ("npm", "npm")];
 
 /// What the packages of `tests/browser/` run on.
 const NODE_VERSION_MIN: [u32; 2] = [18, 19];
@@ -23,15 +25,18 @@ const NODE_VERSION_MIN: [u32; 2] = [18, 19];
 pub fn ensure() -> Result<(String, String), String> {
     let advice = "install Chromium, and Node.js 18.19 or later with npm, yourself";
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty()).map(PathBuf::from);
-    let needed = if given.is_some() { &PROGRAMS[1..] } else { &PROGRAMS };
-    if needed.iter().any(|program| on_path(program).is_none()) {
-        install().map_err(|error| format!("a browser for the tests: {error}; {advice}"))?;
+    // Only those: a Node.js from elsewhere brings its own npm, and shuts out Debian's.
+    let is_missing = |program| on_path(program).is_none() && !(program == BROWSER && given.is_some());
+    let missing: Vec<_> =
+        PROGRAMS.iter().filter(|(program, _)| is_missing(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        install(&missing).map_err(|error| format!("a browser for the tests: {error}; {advice}"))?;
     }
     let [major, minor] = node_version().ok_or_else(|| format!("node does not say its version; {advice}"))?;
     if [major, minor] < NODE_VERSION_MIN {
         return Err(format!("Node.js {major}.{minor} is too old; {advice}"));
     }
-    let browser = given.or_else(|| on_path(PROGRAMS[0]));
+    let browser = given.or_else(|| on_path(BROWSER));
     let browser = browser.ok_or_else(|| format!("chromium is not there; {advice}"))?;
     packages(&crate::root().join("tests/browser"))?;
     Ok((VARIABLE.to_owned(), browser.to_string_lossy().into_owned()))
@@ -49,15 +54,15 @@ fn node_version() -> Option<[u32; 2]> {
 }
 
 /// A browser is many processes that start one another by name, so it is installed and not only unpacked.
-fn install() -> Result<(), String> {
-    println!("installing {} with apt-get …", PACKAGES.join(", "));
+fn install(packages: &[&str]) -> Result<(), String> {
+    println!("installing {} with apt-get …", packages.join(", "));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]).args(arguments);
         output(&mut command, "apt-get", DOWNLOAD_LIMIT)
     };
     apt(&["update"])?;
-    apt(&[&["install", "--no-install-recommends"], &PACKAGES[..]].concat()).map(drop)
+    apt(&[&["install", "--no-install-recommends"], packages].concat()).map(drop)
 }
 
 /// The packages as the lock file names them, unless they are there already.
