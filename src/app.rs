@@ -574,6 +574,7 @@ impl App {
         background.extend(stores.start_event_roles(&config, &catalog, &live, &engine, &traces)?);
         background.push(tokio::spawn(worker::watch_parts::run(ports.clone())));
         background.push(tokio::spawn(worker::watch_process::run(Arc::clone(&engine))));
+        background.push(tokio::spawn(worker::watch_process::runtime("shop")));
         let background = Mutex::new(worker::Workers::new(background));
         Ok(Self {
             config,

@@ -16,11 +16,14 @@ mod serve;
 mod token;
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::config::{Config, Flags, Role, ServerFlags};
 
@@ -122,7 +125,7 @@ fn refused(why: &str) -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = cli.common;
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => block_on(serve::run(args, common)),
+        Command::Serve(args) => serve::run(args, common),
         Command::Import(args) => block_on(import::run(args, common)),
         Command::Replay(args) => block_on(replay::run(args, common)),
         Command::Bench(args) => block_on(bench::run_command(args, common)),
@@ -137,6 +140,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("the runtime cannot be started")?.block_on(command)
+    runtime("holdfast", processors())?.block_on(command)
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Threads of this name that run tasks.
+fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.enable_all().thread_name(name).worker_threads(threads).build();
+    built.context("the runtime cannot be started")
 }

@@ -10,17 +10,19 @@ use clap::Args;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::config::Role;
+use crate::config::{Config, Role};
 use crate::domain::{Currency, Money, NewProduct};
 use crate::http::api::register::{Credentials, open_account};
 use crate::http::{router, server, web};
 use crate::ports::ledger::{self, ProductError, ProductQuery};
+use crate::worker::watch_process;
 use crate::{doctor, shutdown, telemetry};
 
-use super::{Common, output};
+use super::{Common, output, processors, runtime};
 
 #[derive(Args, Default)]
 #[command(
@@ -53,12 +55,22 @@ const LAST_ORDERS: Duration = Duration::from_millis(500);
 /// The first administrator's address unless the environment names one.
 const ADMIN_EMAIL: &str = "admin@localhost";
 
-pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
+pub fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     let config = common.load_with_roles(args.listen, args.roles)?;
     if args.print_config {
         output::print(false, &(), || config.shown());
         return Ok(ExitCode::SUCCESS);
     }
+    // What is sold goes from step to step, and at each would wait its turn behind all the requests that have come
+    // meanwhile: a crowd would keep the shop from selling. Half of the processors are enough for the steps, because
+    // most of a sale is reading what is asked for, and writing rows, which the ledger has threads of its own for.
+    let shop = runtime("shop", processors().div_ceil(2))?;
+    let http = runtime("http", processors())?;
+    shop.block_on(open(config, args.no_sample, common.json, http.handle()))
+}
+
+/// Opens the shop, and answers requests on the threads of `http` until it is told to stop.
+async fn open(config: Config, no_sample: bool, json: bool, http: &Handle) -> anyhow::Result<ExitCode> {
     let _logs = telemetry::start(&config).map_err(|why| anyhow!(why))?;
     // Before any work: a port that is taken changes nothing.
     let listen = config.server.listen;
@@ -73,11 +85,11 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
     }
     let limits = config.server.clone();
     let shop = Arc::new(App::build(config).await?);
-    if !args.no_sample {
+    if !no_sample {
         add_sample(&shop).await?;
     }
     let first_admin = first_admin(&shop).await?;
-    greet(&shop, address, first_admin, common.json);
+    greet(&shop, address, first_admin, json);
     let routes = if shop.config.roles.contains(&Role::Http) {
         drop(tokio::task::spawn_blocking(web::prepare));
         router::router(Arc::clone(&shop))
@@ -93,7 +105,8 @@ pub async fn run(args: ServeArgs, common: Common) -> anyhow::Result<ExitCode> {
         stopping.announce_stop();
         let _ = told.send(Instant::now() + patience);
     };
-    server::serve(listener, routes, &limits, stop).await;
+    http.spawn(watch_process::runtime("http"));
+    http.spawn(async move { server::serve(listener, routes, &limits, stop).await }).await?;
     let until = until.await.unwrap_or_else(|_| Instant::now());
     shop.close(until.saturating_duration_since(Instant::now()).max(LAST_ORDERS)).await;
     Ok(ExitCode::SUCCESS)

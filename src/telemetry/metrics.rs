@@ -163,9 +163,9 @@ pub const METRICS: &[(&str, &[Metric])] = &[
             "Lines of the log that were left out, because the same place in the program had just written many"),
         counter("holdfast_log_lost_total", &[], "Lines of the log that were lost, because nobody took them"),
         counter("holdfast_trace_spans_total", &["result"], "Spans of traced orders, by whether the collector has them"),
-        gauge("holdfast_runtime_workers", &[], "Threads that run tasks"),
-        gauge("holdfast_runtime_tasks", &[], "Tasks that have not ended"),
-        gauge("holdfast_runtime_queue_depth", &[], "Tasks that wait in the common queue"),
+        gauge("holdfast_runtime_workers", &["runtime"], "Threads that run tasks"),
+        gauge("holdfast_runtime_tasks", &["runtime"], "Tasks that have not ended"),
+        gauge("holdfast_runtime_queue_depth", &["runtime"], "Tasks that wait in the common queue"),
     ]),
 ];
 
