@@ -23,6 +23,9 @@ const CHECKS: &[&[&str]] = &[
     &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
 ];
 
+// Every command names the whole workspace: cargo gives libraries the features that the packages of one command need
+// together, and would build nearly everything once more for another choice of packages.
+
 /// Everything once, the shop over its embedded database.
 const ALL_TESTS: &[&[&str]] = &[&[
     "test",
@@ -38,17 +41,18 @@ const ALL_TESTS: &[&[&str]] = &[&[
 ]];
 
 /// What also runs over MySQL and Redis.
-const CLUSTER_TESTS: &[&[&str]] = &[&["test", "--quiet", "--test", "it", "--", "api::", "pages::", "saga::"]];
+const CLUSTER_TESTS: &[&[&str]] =
+    &[&["test", "--workspace", "--quiet", "--test", "it", "--", "api::", "pages::", "saga::"]];
 
 /// What drives a browser: alone, because it measures time.
 const BROWSER_TESTS: &[&[&str]] =
-    &[&["test", "--quiet", "--test", "it", "--", "chromium", "--test-threads=1"]];
+    &[&["test", "--workspace", "--quiet", "--test", "it", "--", "chromium", "--test-threads=1"]];
 const BROWSER_STORIES: &[&[&str]] =
-    &[&["test", "--quiet", "--test", "it", "--", "chromium::stories", "--test-threads=1"]];
+    &[&["test", "--workspace", "--quiet", "--test", "it", "--", "chromium::stories", "--test-threads=1"]];
 
 /// What stops the services that everybody else uses, or asks for more than there is: alone, and one after the other.
 const OUTAGE_TESTS: &[&[&str]] =
-    &[&["test", "--quiet", "--test", "it", "--", "outages", "overload", "--test-threads=1"]];
+    &[&["test", "--workspace", "--quiet", "--test", "it", "--", "outages", "overload", "--test-threads=1"]];
 
 /// What needs no service. Tests that need one live in modules whose name says `cluster`, `stripe_mock`, `balancer`,
 /// `chromium` or `prometheus`.

@@ -79,7 +79,10 @@ pub fn prepare(state: &Path, development: bool) -> Result<(), String> {
         Some(program) => {
             fs::canonicalize(&program).map_err(|error| format!("{}: {error}", program.display()))?
         }
-        None if development => build(&["build", "--quiet"], "debug")?,
+        // The same that the tests run, with whatever features their libraries ask for: it is there already.
+        None if development => {
+            build(&["build", "--quiet", "--workspace", "--bin", "holdfast", "--test", "it"], "debug")?
+        }
         None => build(&["build", "--release", "--quiet"], "release")?,
     };
     let path = Files::new(state).program;
