@@ -188,7 +188,10 @@ impl Ticket {
 
     /// Tells those who wait how it ended. Whoever comes after that asks the ledger.
     pub fn end(self, answer: Answer) {
-        self.standing.send_replace(Standing::Ended(answer));
+        let standing = self.standing.clone();
+        // There is room again before anybody hears: who buys once more at once would otherwise be in their own way.
+        drop(self);
+        standing.send_replace(Standing::Ended(answer));
     }
 }
 
