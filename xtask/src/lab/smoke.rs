@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::placement::{PLACES, SHARED};
 use super::{Lab, network, shop};
@@ -54,14 +55,7 @@ fn drill(state: &Path) -> Result<(), String> {
     let (config, ca) = (text(shop::config(state)), text(state.join("tls/tls.crt")));
     let history = text(state.join("drill.jsonl"));
     let target = format!("https://{SHARED}");
-    // Commands of faults have to find this lab.
-    let environment = [("HOLDFAST_LAB_DIR".to_owned(), text(state.to_owned()))];
     let arguments = [
-        "run",
-        "--quiet",
-        "--package",
-        "holdfast",
-        "--",
         "drill",
         "--target",
         &target,
@@ -83,5 +77,9 @@ fn drill(state: &Path) -> Result<(), String> {
         SEED,
     ];
     println!("six servers, {} processes, for {FOR_S} s", PLACES.len());
-    crate::run(&[&arguments], &environment)
+    // The program that the lab runs. Commands of faults have to find this lab.
+    let mut drill = Command::new(shop::program(state)?);
+    drill.args(arguments).env("HOLDFAST_LAB_DIR", state).current_dir(crate::root());
+    let status = drill.status().map_err(|error| format!("the drill could not be started: {error}"))?;
+    if status.success() { Ok(()) } else { Err("the drill failed".to_owned()) }
 }
